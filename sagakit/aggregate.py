@@ -1,0 +1,93 @@
+"""Drives `aggregates/`: a class decides what a command does and evolves by what has happened.
+
+Pure: a handler may read its own state and its command, an applier its event; no I/O, no clock, no randomness.
+Source: the decider pattern, https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from sagakit.errors import InvalidInput
+from sagakit.messages import Command, Event
+
+C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
+A = TypeVar("A")
+Decision = Event | Iterable[Event] | None
+
+
+def handles(command: type[C]) -> Callable[[Callable[[A, C], Decision]], Callable[[A, C], Decision]]:
+    """Mark the method that decides about ``command``: it raises a `DomainError` or returns the events that follow."""
+
+    def mark(method: Callable[[A, C], Decision]) -> Callable[[A, C], Decision]:
+        method.__sagakit_handles__ = command  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def applies(event: type[E]) -> Callable[[Callable[[A, E], None]], Callable[[A, E], None]]:
+    """Mark the method that evolves the state by ``event``; it never fails and never decides."""
+
+    def mark(method: Callable[[A, E], None]) -> Callable[[A, E], None]:
+        method.__sagakit_applies__ = event  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Aggregate(BaseModel):
+    """One consistency boundary, one stream per instance. State is pydantic fields, each with a default."""
+
+    model_config = ConfigDict(extra="forbid")
+    category: ClassVar[str]
+    command_handlers: ClassVar[dict[type[Command], str]]
+    event_appliers: ClassVar[dict[type[Event], str]]
+
+    id: str
+    version: int = 0
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, category: str, **kwargs: Any) -> None:
+        """Take the category (the part of the stream name before the dash) and collect the marked methods."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not category.isidentifier():
+            raise InvalidInput(f"{cls.__name__}: category={category!r} may hold letters, digits and underscores only")
+        cls.category, cls.command_handlers, cls.event_appliers = category, {}, {}
+        for name, method in vars(cls).items():
+            if command := getattr(method, "__sagakit_handles__", None):
+                cls.command_handlers[command] = name
+            if event := getattr(method, "__sagakit_applies__", None):
+                cls.event_appliers[event] = name
+
+    @classmethod
+    def stream_of(cls, aggregate_id: str) -> str:
+        """Name the stream of one instance."""
+        return f"{cls.category}-{aggregate_id}"
+
+    @property
+    def exists(self) -> bool:
+        """True once the first event has happened."""
+        return self.version > 0
+
+    def decide(self, command: Command) -> tuple[Event, ...]:
+        """Ask the handler; the state is untouched. Raises a `DomainError` when the business says no."""
+        name = self.command_handlers.get(type(command))
+        if name is None:
+            raise InvalidInput(f"{type(self).__name__} does not handle {command.command_name}")
+        decision = getattr(self, name)(command)
+        if decision is None:
+            return ()
+        return (decision,) if isinstance(decision, Event) else tuple(decision)
+
+    def evolve(self, events: Iterable[Event]) -> Self:
+        """Apply events in order; each moves the version on by one, whether an applier looks at it or not."""
+        for event in events:
+            if name := self.event_appliers.get(type(event)):
+                getattr(self, name)(event)
+            self.version += 1
+        return self

@@ -1,0 +1,173 @@
+"""The vocabulary: events, commands, the envelope around an event, and the registry of known names.
+
+A stored name comes from the class statement (``class OrderPlaced(Event, name="order.placed", version=1)``), never from a
+module path, so that code can move without touching history. Only registered names are ever turned into classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from uuid_utils.compat import uuid7
+
+from sagakit.errors import InvalidInput, UnknownMessage
+
+_EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_COMMAND_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+"""What may name an aggregate: 1 to 200 characters, none of them a control character."""
+
+
+class Event(BaseModel):
+    """A fact, in the past tense. Fields that a newer writer added are ignored, so old code reads new events."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    event_name: ClassVar[str]
+    schema_version: ClassVar[int]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str, version: int = 1, **kwargs: Any) -> None:
+        """Take the stable stored name (``order.placed``) and the schema version, from 1."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not _EVENT_NAME.fullmatch(name) or version < 1:
+            raise InvalidInput(f"{cls.__name__}: an event is named like 'order.placed' with a version from 1, not {name!r}")
+        cls.event_name, cls.schema_version = name, version
+
+
+class Command(BaseModel):
+    """A wish, in the imperative. ``id_field`` names the field that holds the id of the aggregate it goes to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    command_name: ClassVar[str]
+    id_field: ClassVar[str]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str, id_field: str, **kwargs: Any) -> None:
+        """Take the stable name (``reserve_stock``); it is also the Temporal activity type."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not _COMMAND_NAME.fullmatch(name):
+            raise InvalidInput(f"{cls.__name__}: a command is named like 'reserve_stock', not {name!r}")
+        if id_field not in cls.model_fields:
+            raise InvalidInput(f"{cls.__name__}: id_field={id_field!r} is not one of its fields")
+        cls.command_name, cls.id_field = name, id_field
+
+    @property
+    def aggregate_id(self) -> str:
+        """The id of the aggregate this command goes to."""
+        return str(getattr(self, self.id_field))
+
+
+class Metadata(BaseModel):
+    """Where an event comes from: enough to rebuild a whole conversation from stored events alone.
+
+    ``correlation_id`` is the same for one business conversation; ``causation_id`` is the id of the message that
+    directly caused this one (an event's id or a command's key); ``traceparent`` is W3C trace context as at append.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    correlation_id: str
+    causation_id: str | None = None
+    command: str | None = None
+    command_key: str | None = None
+    actor: str | None = None
+    traceparent: str | None = None
+
+
+class NewEvent(BaseModel):
+    """An event on its way into the log: named and serialised, with no version or position yet."""
+
+    model_config = ConfigDict(frozen=True)
+    id: UUID
+    type: str
+    schema_version: int
+    data: str
+    metadata: Metadata
+
+
+class RecordedEvent(NewEvent):
+    """An event as the log holds it.
+
+    ``version`` is its place in its stream, from 1; ``position`` its place in the log of its service, growing, with
+    holes; ``data`` is JSON text, decoded by `Registry.decode`.
+    """
+
+    service: str
+    stream: str
+    version: int
+    position: int
+    recorded_at: datetime
+
+    @property
+    def aggregate_id(self) -> str:
+        """The part of the stream name after the category."""
+        return self.stream.partition("-")[2]
+
+
+class CommandOutcome(BaseModel):
+    """What became of a command: kept under its idempotency key and returned again to whoever repeats it.
+
+    ``fenced`` means that the command's undo came first: it was refused before it could do anything.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    status: Literal["done", "refused", "fenced", "nothing_to_undo"]
+    stream: str
+    version: int = 0
+    events: tuple[str, ...] = ()
+    code: str | None = None
+    reason: str | None = None
+
+
+def new_event(event: Event, metadata: Metadata) -> NewEvent:
+    """Wrap an event for the log; its id is a uuid7, so ids sort roughly by time."""
+    return NewEvent(
+        id=uuid7(),
+        type=event.event_name,
+        schema_version=event.schema_version,
+        data=event.model_dump_json(),
+        metadata=metadata,
+    )
+
+
+class Registry:
+    """The only way from a stored name to a class: an explicit list, made from the services."""
+
+    def __init__(self, events: Iterable[type[Event]] = (), commands: Iterable[type[Command]] = ()) -> None:
+        """Refuse two classes under one name."""
+        self._events: dict[tuple[str, int], type[Event]] = {}
+        self._commands: dict[str, type[Command]] = {}
+        for event in events:
+            other_event = self._events.setdefault((event.event_name, event.schema_version), event)
+            if other_event is not event:
+                raise InvalidInput(f"{event.__name__} and {other_event.__name__} share the event name {event.event_name!r}")
+        for command in commands:
+            other_command = self._commands.setdefault(command.command_name, command)
+            if other_command is not command:
+                raise InvalidInput(
+                    f"{command.__name__} and {other_command.__name__} share the command name {command.command_name!r}"
+                )
+
+    def event_type(self, name: str, schema_version: int) -> type[Event]:
+        """Find the class of a stored event. Raises `UnknownMessage`."""
+        try:
+            return self._events[name, schema_version]
+        except KeyError:
+            known = [f"{known_name} {version}" for known_name, version in self._events]
+            raise UnknownMessage("event", f"{name} {schema_version}", known) from None
+
+    def command_type(self, name: str) -> type[Command]:
+        """Find the class of a command. Raises `UnknownMessage`."""
+        try:
+            return self._commands[name]
+        except KeyError:
+            raise UnknownMessage("command", name, list(self._commands)) from None
+
+    def decode(self, recorded: NewEvent) -> Event:
+        """Turn stored JSON into the event's class. Raises `UnknownMessage` or pydantic's ValidationError."""
+        return self.event_type(recorded.type, recorded.schema_version).model_validate_json(recorded.data)
