@@ -1,0 +1,108 @@
+"""What the loops need from the outside world. Adapters: sqlite, postgres, memory, rabbitmq."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sagakit.messages import CommandOutcome, NewEvent, RecordedEvent
+
+if TYPE_CHECKING:
+    from sqlmodel import SQLModel
+    from sqlmodel.ext.asyncio.session import AsyncSession
+
+
+@dataclass(frozen=True)
+class Append:
+    """One atomic append to one stream: the events, the version the writer last saw, and the command's outcome.
+
+    ``expected_version`` 0 means that the stream must be new. ``key`` is the idempotency key; without one nothing is
+    remembered of the command. A refusal is an append of no events with an outcome.
+    """
+
+    stream: str
+    expected_version: int
+    events: tuple[NewEvent, ...]
+    key: str | None = None
+    outcome: CommandOutcome | None = None
+
+
+class LogReader(Protocol):
+    """Reads one service's log in position order, from where it was opened."""
+
+    async def read(self, limit: int) -> list[RecordedEvent]:
+        """Return the next events, at most ``limit``; empty when there is none, or none that is proven to be next.
+
+        Ordering: growing position, and stream order inside each stream. Delivery: no committed event is skipped (G2).
+        """
+
+
+class EventStore(Protocol):
+    """The event log of one service, which is also its outbox."""
+
+    service: str
+
+    async def append(self, append: Append) -> list[int]:
+        """Store all of it or nothing; return the events' positions. Durable when it returns (G1).
+
+        Raises `ConcurrencyError` when the stream moved on, `DuplicateCommand` when the key is taken.
+        """
+
+    async def load(self, stream: str, after_version: int = 0) -> list[RecordedEvent]:
+        """Return the stream's events after a version, in order."""
+
+    async def outcome(self, key: str) -> CommandOutcome | None:
+        """Return what became of the command with this key, if it is known."""
+
+    def reader(self, after: int) -> LogReader:
+        """Open the one reader of the log behind a position."""
+
+    async def head(self) -> int:
+        """Return the highest position that can be seen now, 0 for an empty log."""
+
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` soon after anybody's append: a hint that saves waiting, never the only way to learn of events."""
+
+
+class ReadModels(Protocol):
+    """The tables of one service beside its log: read models, inbox, checkpoints."""
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a transaction that commits at the end of the block, and rolls back on any error."""
+
+    async def create(self, tables: Sequence[type[SQLModel]]) -> None:
+        """Create missing tables; existing ones stay as they are."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Who wants which events: a durable consumer, the producing service and the event types."""
+
+    consumer: str
+    producer: str
+    event_types: frozenset[str]
+
+
+Handle = Callable[[RecordedEvent], Awaitable[None]]
+"""Handles one event; returning means that its effect is committed."""
+
+
+class Bus(Protocol):
+    """Carries events from the relay of their service to durable consumers.
+
+    Delivery: at least once. Ordering: events of one stream reach a consumer in the order of publishing.
+    """
+
+    async def declare(self, subscriptions: Sequence[Subscription]) -> None:
+        """Make sure that each consumer's queue and bindings exist. Repeating it changes nothing."""
+
+    async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+        """Hand events over; answer each with None (confirmed) or why its fate is unknown."""
+
+    async def consume(self, consumer: str, handle: Handle) -> Callable[[], Awaitable[None]]:
+        """Start handing events to ``handle``; return the function that stops it after the event in hand."""
+
+    async def close(self) -> None:
+        """Give connections back."""

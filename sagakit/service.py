@@ -1,0 +1,135 @@
+"""What a service is: a named list of aggregates, projections, sagas and activities. `worker/services.py` holds yours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sagakit.aggregate import Aggregate
+from sagakit.errors import InvalidInput, UnknownMessage
+from sagakit.messages import Command, Event, Registry
+from sagakit.ports import Subscription
+from sagakit.projection import Projection
+from sagakit.saga import Saga
+
+
+@dataclass(frozen=True)
+class Service:
+    """One bounded context with a database of its own. No service reads another's tables."""
+
+    name: str
+    aggregates: tuple[type[Aggregate], ...] = ()
+    projections: tuple[type[Projection], ...] = ()
+    sagas: tuple[type[Saga], ...] = ()
+    activities: tuple[Any, ...] = ()
+
+    @property
+    def events(self) -> frozenset[type[Event]]:
+        """The event types that its aggregates know."""
+        return frozenset(event for aggregate in self.aggregates for event in aggregate.event_appliers)
+
+    @property
+    def commands(self) -> frozenset[type[Command]]:
+        """The command types that its aggregates handle."""
+        return frozenset(command for aggregate in self.aggregates for command in aggregate.command_handlers)
+
+
+class ServiceMap:
+    """All services of a system, and who owns what. Built once, in the composition root."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        """Refuse two services, or two owners of one thing, under the same name."""
+        self.services = tuple(services)
+        self._by_name = {service.name: service for service in self.services}
+        if len(self._by_name) != len(self.services):
+            raise InvalidInput("two services share a name in the list of services")
+        self.registry = Registry(
+            (event for service in self.services for event in service.events),
+            (command for service in self.services for command in service.commands),
+        )
+        self._event_owner: dict[type[Event], Service] = {}
+        self._command_owner: dict[type[Command], tuple[Service, type[Aggregate]]] = {}
+        categories: set[str] = set()
+        for service in self.services:
+            if not service.name.isidentifier():
+                raise InvalidInput(f"service {service.name!r}: letters, digits and underscores only")
+            for aggregate in service.aggregates:
+                if aggregate.category in categories:
+                    raise InvalidInput(f"two aggregates share the category {aggregate.category!r}")
+                categories.add(aggregate.category)
+                for command in aggregate.command_handlers:
+                    if command in self._command_owner:
+                        raise InvalidInput(f"two aggregates handle {command.command_name}")
+                    self._command_owner[command] = (service, aggregate)
+            for event in service.events:
+                if self._event_owner.setdefault(event, service) is not service:
+                    raise InvalidInput(f"two services apply {event.event_name} in their aggregates")
+
+    def service(self, name: str) -> Service:
+        """Find a service. Raises `InvalidInput` with the names there are."""
+        if name not in self._by_name:
+            raise InvalidInput(f"there is no service {name!r}; known: {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def owner_of(self, command: type[Command]) -> tuple[Service, type[Aggregate]]:
+        """Find the service and aggregate that handle a command."""
+        if command not in self._command_owner:
+            raise UnknownMessage("command", command.command_name, [c.command_name for c in self._command_owner])
+        return self._command_owner[command]
+
+    def aggregate(self, category: str) -> tuple[Service, type[Aggregate]]:
+        """Find an aggregate by its category."""
+        for service in self.services:
+            for aggregate in service.aggregates:
+                if aggregate.category == category:
+                    return service, aggregate
+        raise UnknownMessage("aggregate", category, [a.category for s in self.services for a in s.aggregates])
+
+    def projection(self, name: str) -> tuple[Service, type[Projection]]:
+        """Find a read model by its name."""
+        for service in self.services:
+            for projection in service.projections:
+                if projection.name == name:
+                    return service, projection
+        raise UnknownMessage("read model", name, [p.name for s in self.services for p in s.projections])
+
+    def queue_of(self, command_name: str) -> str | None:
+        """Name the Temporal task queue on which a command is served: its service's name."""
+        for command, (service, _) in self._command_owner.items():
+            if command.command_name == command_name:
+                return service.name
+        return None
+
+    def producer_of(self, event: type[Event]) -> Service:
+        """Find the service whose aggregates record an event."""
+        if event not in self._event_owner:
+            raise UnknownMessage("event", event.event_name, [e.event_name for e in self._event_owner])
+        return self._event_owner[event]
+
+    def subscriptions(self) -> list[Subscription]:
+        """List who consumes what over the bus: sagas by their start event, projections by foreign events."""
+        wanted: list[Subscription] = []
+        for service in self.services:
+            for saga in service.sagas:
+                wanted += self._grouped(saga_consumer(service, saga), [saga.starts_on])
+            for projection in service.projections:
+                foreign = [event for event in projection.handlers if self.producer_of(event) is not service]
+                wanted += self._grouped(projection_consumer(service, projection), foreign)
+        return wanted
+
+    def _grouped(self, consumer: str, events: Iterable[type[Event]]) -> list[Subscription]:
+        by_producer: dict[str, set[str]] = {}
+        for event in events:
+            by_producer.setdefault(self.producer_of(event).name, set()).add(event.event_name)
+        return [Subscription(consumer, producer, frozenset(types)) for producer, types in by_producer.items()]
+
+
+def saga_consumer(service: Service, saga: type[Saga]) -> str:
+    """Name the consumer that starts a saga."""
+    return f"{service.name}.saga.{saga.saga_name}"
+
+
+def projection_consumer(service: Service, projection: type[Projection]) -> str:
+    """Name the consumer that feeds a projection from other services."""
+    return f"{service.name}.projection.{projection.name}"
