@@ -1,0 +1,110 @@
+"""Every setting, once: its default, its unit and its variable. The only file that reads the environment.
+
+The names are ``SAGAKIT_<FIELD>``; Temporal's and OpenTelemetry's standard variables keep their own names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sagakit.errors import WrongSettings
+
+_POSTGRES_URL = re.compile(r"postgres(ql)?://.*\{service\}.*", re.DOTALL)
+
+
+class Settings(BaseSettings):
+    """All settings of a process. Frozen; passed down as an argument."""
+
+    model_config = SettingsConfigDict(env_prefix="SAGAKIT_", frozen=True, extra="ignore", populate_by_name=True)
+
+    data: Path = Field(Path(".data"), description="Folder of the embedded databases, span files and logs")
+    database: str = Field(
+        "sqlite",
+        description="'sqlite' for files in the data folder, or a PostgreSQL URL with {service} in it: a database per service",
+    )
+    bus: str = Field("memory", description="'memory' (one process only), or an AMQP URL of RabbitMQ")
+    temporal_address: str | None = Field(
+        None,
+        validation_alias=AliasChoices("TEMPORAL_ADDRESS", "temporal_address"),
+        description="host:port of a Temporal server; without it a dev server is started in the data folder",
+    )
+    temporal_namespace: str = Field(
+        "default",
+        validation_alias=AliasChoices("TEMPORAL_NAMESPACE", "temporal_namespace"),
+        description="Temporal namespace",
+    )
+    temporal_binary: Path | None = Field(None, description="Temporal dev server or CLI to start, before any other is looked for")
+    temporal_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="Port of the dev server; 0 takes a free one")
+    temporal_ui_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="Port of the dev server's UI; 0 takes a free one")
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
+        description="OTLP/HTTP collector for spans; the local span files are written anyway",
+    )
+    relay_batch: Annotated[int, Field(ge=1, le=1000)] = Field(200, description="Events that the relay has in flight at most")
+    lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(5.0, description="Seconds after which a silent leader is replaced")
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(0.25, description="Seconds between looks at the log without a wake-up")
+    publish_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="Seconds until a publish counts as unknown")
+    attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
+    prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
+    drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
+    batch_concurrency: Annotated[int, Field(ge=1, le=256)] = Field(32, description="Commands of one saga step in flight at most")
+
+    @field_validator("database")
+    @classmethod
+    def _database_is_known(cls, value: str) -> str:
+        if value != "sqlite" and not _POSTGRES_URL.fullmatch(value):
+            raise ValueError("expected 'sqlite' or a URL like postgresql://user@host:5432/{service}")
+        return value
+
+    @field_validator("bus")
+    @classmethod
+    def _bus_is_known(cls, value: str) -> str:
+        if value != "memory" and not value.startswith(("amqp://", "amqps://")):
+            raise ValueError("expected 'memory' or a URL like amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("temporal_address")
+    @classmethod
+    def _address_has_a_port(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\s/:]+:\d{1,5}", value):
+            raise ValueError("expected host:port, like 127.0.0.1:7233")
+        return value
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_publish(self) -> Settings:
+        if self.poll_seconds >= self.lease_seconds:
+            raise ValueError("SAGAKIT_POLL_SECONDS must be below SAGAKIT_LEASE_SECONDS")
+        return self
+
+    @property
+    def is_embedded_bus(self) -> bool:
+        """True when events travel inside one process."""
+        return self.bus == "memory"
+
+
+def variable_of(field: str) -> str:
+    """Name the environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return f"SAGAKIT_{field.upper()}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises `WrongSettings`, which lists every wrong one with its variable."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        # The value itself is left out: a URL may hold a password.
+        problems = [
+            f"{variable_of(str(e['loc'][0])) if e['loc'] and str(e['loc'][0]) in Settings.model_fields else e['loc'][0] if e['loc'] else 'settings'}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise WrongSettings("wrong settings: " + "; ".join(problems)) from None

@@ -1,0 +1,111 @@
+"""Checkpoints with their leases, the inbox, and what is parked: always inside the caller's transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, literal
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel, col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from sagakit.errors import LeaseLost
+from sagakit.messages import RecordedEvent
+from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow, SubscriptionRow
+
+
+def _now(session: AsyncSession) -> ColumnElement[float]:
+    """Return the database's clock where it has one for all; on SQLite every process shares this machine's clock."""
+    if session.get_bind().dialect.name == "postgresql":
+        return func.extract("epoch", func.clock_timestamp())
+    return literal(time.time())
+
+
+async def insert_if_new(session: AsyncSession, row: type[SQLModel], **values: Any) -> bool:
+    """Insert a row unless its primary key is there; answer whether it was new."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(row).values(**values).on_conflict_do_nothing()
+    result = await session.exec(statement)
+    return bool(result.rowcount)
+
+
+async def take_lease(session: AsyncSession, name: str, owner: str, seconds: float) -> tuple[int, int] | None:
+    """Take or renew the lease on a checkpoint; return (epoch, position), or None while another owner holds it.
+
+    The epoch grows with each change of owner, so that a former owner's writes are refused.
+    """
+    await insert_if_new(session, CheckpointRow, name=name, position=0, epoch=0, owner="", leased_until=0.0)
+    now = _now(session)
+    mine, free = col(CheckpointRow.owner) == owner, col(CheckpointRow.leased_until) < now
+    for condition, step in ((mine, 0), (free, 1)):
+        statement = (
+            update(CheckpointRow)
+            .where(col(CheckpointRow.name) == name, condition)
+            .values(owner=owner, leased_until=now + seconds, epoch=col(CheckpointRow.epoch) + step)
+            .returning(col(CheckpointRow.epoch), col(CheckpointRow.position))
+            .execution_options(synchronize_session=False)
+        )
+        if row := (await session.exec(statement)).first():
+            return int(row[0]), int(row[1])
+    return None
+
+
+async def release_lease(session: AsyncSession, name: str, owner: str) -> None:
+    """Give the lease up, so that another process need not wait for its end."""
+    statement = update(CheckpointRow).where(col(CheckpointRow.name) == name, col(CheckpointRow.owner) == owner)
+    await session.exec(statement.values(owner="", leased_until=0.0))
+
+
+async def advance(session: AsyncSession, name: str, epoch: int, old: int, new: int) -> None:
+    """Move a checkpoint from ``old`` to ``new``. Raises `LeaseLost` when another epoch or position stands there."""
+    statement = (
+        update(CheckpointRow)
+        .where(col(CheckpointRow.name) == name, col(CheckpointRow.epoch) == epoch, col(CheckpointRow.position) == old)
+        .values(position=new)
+        .execution_options(synchronize_session=False)
+    )
+    if (await session.exec(statement)).rowcount != 1:
+        raise LeaseLost(f"{name}: another process leads now, nothing was written behind position {old}")
+
+
+async def enter_inbox(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> bool:
+    """Note that the consumer handles this event; False means that it did before."""
+    return await insert_if_new(
+        session,
+        InboxRow,
+        consumer=consumer,
+        event_id=str(recorded.id),
+        stream=recorded.stream,
+        version=recorded.version,
+        handled_at=datetime.now(UTC),
+    )
+
+
+async def is_parked(session: AsyncSession, consumer: str, stream: str) -> bool:
+    """Tell whether events of the stream wait behind a parked one."""
+    statement = select(ParkedRow.event_id).where(ParkedRow.consumer == consumer, ParkedRow.stream == stream).limit(1)
+    return (await session.exec(statement)).first() is not None
+
+
+async def park(session: AsyncSession, consumer: str, recorded: RecordedEvent, reason: str) -> None:
+    """Put an event aside, whole, with the reason."""
+    await insert_if_new(
+        session,
+        ParkedRow,
+        consumer=consumer,
+        event_id=str(recorded.id),
+        stream=recorded.stream,
+        version=recorded.version,
+        message=recorded.model_dump_json(),
+        reason=reason,
+        parked_at=datetime.now(UTC),
+    )
+
+
+async def record_subscription(session: AsyncSession, consumer: str, event_types: Iterable[str]) -> None:
+    """Record, in the producing service, that a consumer is owed these events."""
+    for event_type in event_types:
+        await insert_if_new(session, SubscriptionRow, consumer=consumer, event_type=event_type)

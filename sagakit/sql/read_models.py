@@ -1,0 +1,74 @@
+"""Transactions over a service's tables beside its log, for both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from sagakit.errors import StoreUnavailable
+
+_MIGRATION_LOCK = 0x5A6A_417
+
+
+class SqlReadModels:
+    """Implements the port `ReadModels` on SQLAlchemy."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take an engine whose transactions begin at once (see `sqlite_engine`)."""
+        self.engine = engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction; commit at the end of the block, roll back on any error."""
+        try:
+            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (OSError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                raise
+            raise StoreUnavailable(f"the database of the read models does not answer: {type(error).__name__}") from error
+
+    async def create(self, tables: Sequence[type[SQLModel]]) -> None:
+        """Create missing tables, one process at a time."""
+        async with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            wanted = [table.__table__ for table in tables]  # type: ignore[attr-defined]
+            await connection.run_sync(lambda sync: SQLModel.metadata.create_all(sync, tables=wanted))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def sqlite_engine(path: Path) -> AsyncEngine:
+    """Make an engine over a file whose transactions take the write lock at their begin, so that none fails half way."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def postgres_engine(url: str) -> AsyncEngine:
+    """Make an engine over asyncpg; dead connections are noticed before use."""
+    rest = url.partition("://")[2]
+    return create_async_engine(f"postgresql+asyncpg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=5)

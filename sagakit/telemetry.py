@@ -1,0 +1,120 @@
+"""One trace per business conversation: the provider, the local span files, and W3C trace context as stored at append.
+
+Spans: ``<command>`` (internal; its context is stored with the events), ``send <exchange>`` (client, linked to each event),
+``process <consumer>`` (consumer, child of and linked to the event's context), ``step <command>`` (in the workflow) and
+``project <read model>``. Source: OpenTelemetry messaging conventions, where a stored creation context is not modified.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_MAX_LINKS = 128
+_MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+class SpanFile(SpanExporter):
+    """Writes spans as JSON lines into one file of this process; stops at 64 MiB so that it never fills a disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending; the folder is made when missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Append the spans and flush."""
+        if self._file.tell() < _MAX_FILE_BYTES:
+            self._file.writelines(json.dumps(_as_json(span)) + "\n" for span in spans)
+            self._file.flush()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _as_json(span: ReadableSpan) -> dict[str, Any]:
+    context = span.get_span_context()
+    return {
+        "trace_id": f"{context.trace_id:032x}" if context else "",
+        "span_id": f"{context.span_id:016x}" if context else "",
+        "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
+        "links": [[f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}"] for link in span.links],
+        "name": span.name,
+        "kind": span.kind.name.lower(),
+        "start": span.start_time,
+        "end": span.end_time,
+        "status": span.status.status_code.name.lower(),
+        "attributes": dict(span.attributes or {}),
+        "resource": str(span.resource.attributes.get("service.name", "")),
+        "pid": os.getpid(),
+    }
+
+
+def span_processors(name: str, folder: Path, otlp_endpoint: str | None) -> list[SpanProcessor]:
+    """Make the exporters of this process: always the span file, and OTLP when an endpoint is set."""
+    exporters: list[SpanExporter] = [SpanFile(folder / f"{name}-{os.getpid()}.jsonl")]
+    if otlp_endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 a heavy import
+
+        exporters.append(OTLPSpanExporter())
+    return [BatchSpanProcessor(exporter, schedule_delay_millis=500) for exporter in exporters]
+
+
+def resource_of(name: str) -> Resource:
+    """Name this process in its spans."""
+    return Resource.create({"service.name": name})
+
+
+def tracer() -> trace.Tracer:
+    """Return sagakit's tracer of the provider set for this process."""
+    return trace.get_tracer("sagakit")
+
+
+def current_traceparent() -> str | None:
+    """Return the context of the span in hand as W3C text, to be stored with an event."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+
+def span_context(traceparent: str | None) -> SpanContext | None:
+    """Read W3C text; anything malformed counts as none, since it may come from outside."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    if match is None:
+        return None
+    context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
+    return context if context.is_valid else None
+
+
+@contextmanager
+def child_span(name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int) -> Iterator[None]:
+    """Run a block in a span that continues the stored context, and links to it when it is one message's processing."""
+    parent = span_context(traceparent)
+    context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
+    links = [Link(parent)] if parent and kind is SpanKind.CONSUMER else []
+    with tracer().start_as_current_span(name, context=context, kind=kind, links=links, attributes=attributes):
+        yield
+
+
+@contextmanager
+def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[None]:
+    """Run the publishing of a batch in one client span, linked to the context of each event (at most 128)."""
+    links = [Link(context) for traceparent in traceparents[:_MAX_LINKS] if (context := span_context(traceparent))]
+    attributes = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
+    with tracer().start_as_current_span(f"send {exchange}", kind=SpanKind.CLIENT, links=links, attributes=attributes):
+        yield
