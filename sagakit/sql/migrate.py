@@ -1,0 +1,35 @@
+"""Brings a service's database to the schema of this version, one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sagakit.errors import StoreUnavailable
+
+_LOCK = 0x5A6A_416
+
+
+async def migrate(engine: AsyncEngine, what: str) -> None:
+    """Apply missing migrations. Raises `StoreUnavailable`, naming the database, when it cannot be reached."""
+    try:
+        async with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            await connection.run_sync(_upgrade)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, DBAPIError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise StoreUnavailable(f"{what} cannot be used: {reason}. Start it, or correct SAGAKIT_DATABASE") from error
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
