@@ -1,0 +1,149 @@
+"""Command to event: load, decide, append with the expected version, the idempotency key and the caller's trace context."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from opentelemetry.trace import Status, StatusCode
+
+from sagakit.aggregate import Aggregate
+from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
+from sagakit.messages import Command, CommandOutcome, Event, Identifier, Metadata, RecordedEvent, Registry, new_event
+from sagakit.ports import Append, EventStore
+from sagakit.telemetry import current_traceparent, tracer
+from pydantic import TypeAdapter, ValidationError
+
+_MAX_EVENT_BYTES = 256 * 1024
+_CONFLICT_RETRIES = 30
+_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who sends a command, and what it follows from. ``correlation_id`` empty begins a new conversation."""
+
+    correlation_id: str = ""
+    causation_id: str | None = None
+    actor: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Handles the commands of one service's aggregates.
+
+    Delivery: an acknowledged command is durable, and a repeated key returns the first outcome without a second effect (G1).
+    """
+
+    store: EventStore
+    registry: Registry
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Aggregate:
+        """Fold an aggregate from its stream; version 0 when it does not exist yet."""
+        recorded = await self.store.load(aggregate_type.stream_of(aggregate_id))
+        return self.fold(aggregate_type, aggregate_id, recorded)
+
+    def fold(self, aggregate_type: type[Aggregate], aggregate_id: str, recorded: list[RecordedEvent]) -> Aggregate:
+        """Fold an aggregate from the events given."""
+        aggregate = aggregate_type(id=aggregate_id)
+        return aggregate.evolve(self.registry.decode(event) for event in recorded)
+
+    async def handle(self, aggregate_type: type[Aggregate], command: Command, context: Context) -> CommandOutcome:
+        """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.
+
+        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored.
+        """
+        try:
+            _identifier.validate_python(command.aggregate_id)
+        except ValidationError as error:
+            raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
+        stream = aggregate_type.stream_of(command.aggregate_id)
+        with tracer().start_as_current_span(command.command_name, attributes={"sagakit.stream": stream}) as span:
+            try:
+                outcome = await self._decide_and_append(aggregate_type, stream, command, context)
+            except DuplicateCommand as duplicate:
+                outcome = duplicate.outcome
+                span.set_attribute("sagakit.repeated", True)  # noqa: FBT003 the OpenTelemetry signature
+            span.set_attribute("sagakit.outcome", outcome.status)
+            if outcome.status == "refused":
+                span.set_status(Status(StatusCode.OK, None))
+                span.set_attribute("sagakit.refusal", outcome.code or "")
+            return outcome
+
+    async def undo(
+        self, aggregate_type: type[Aggregate], command: Command, context: Context, do_key: str
+    ) -> CommandOutcome:
+        """Undo what the command with ``do_key`` did: by ``command`` when it was done, by nothing when it never was.
+
+        The fence: when the do has no outcome yet, its key is taken here, so that a late do is refused (failures D1, D2).
+        """
+        stream = aggregate_type.stream_of(command.aggregate_id)
+        fence = CommandOutcome(status="fenced", stream=stream, code="fenced", reason="its undo came first")
+        try:
+            await self.store.append(Append(stream, 0, (), do_key, fence))
+            done = fence
+        except DuplicateCommand as duplicate:
+            done = duplicate.outcome
+        if done.status != "done":
+            return CommandOutcome(status="nothing_to_undo", stream=stream)
+        return await self.handle(aggregate_type, command, context)
+
+    async def _decide_and_append(
+        self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
+    ) -> CommandOutcome:
+        # One command at a time per stream in this process: racing ourselves would only make conflicts.
+        async with self._locks[stream]:
+            try:
+                return await self._until_appended(aggregate_type, stream, command, context)
+            finally:
+                if not self._locks[stream]._waiters:  # noqa: SLF001 keeps the dictionary from growing with every stream
+                    self._locks.pop(stream, None)
+
+    async def _until_appended(
+        self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
+    ) -> CommandOutcome:
+        for attempt in range(_CONFLICT_RETRIES):
+            if context.key is not None and (known := await self.store.outcome(context.key)):
+                raise DuplicateCommand(context.key, known)
+            aggregate = await self.load(aggregate_type, command.aggregate_id)
+            try:
+                events, outcome = self._decision(aggregate, stream, command)
+                append = Append(stream, aggregate.version, self._envelopes(events, command, context), context.key, outcome)
+                if append.events or context.key is not None:
+                    await self.store.append(append)
+            except ConcurrencyError:
+                if attempt == _CONFLICT_RETRIES - 1:
+                    raise
+                await asyncio.sleep(random.uniform(0, min(0.2, 0.002 * 2**attempt)))  # noqa: S311 jitter, no secret
+            else:
+                return outcome
+        raise ConcurrencyError(stream, aggregate.version)
+
+    def _decision(self, aggregate: Aggregate, stream: str, command: Command) -> tuple[tuple[Event, ...], CommandOutcome]:
+        try:
+            events = aggregate.decide(command)
+        except DomainError as refusal:
+            return (), CommandOutcome(
+                status="refused", stream=stream, version=aggregate.version, code=refusal.code, reason=str(refusal)
+            )
+        names = tuple(event.event_name for event in events)
+        return events, CommandOutcome(status="done", stream=stream, version=aggregate.version + len(events), events=names)
+
+    def _envelopes(self, events: tuple[Event, ...], command: Command, context: Context) -> tuple:  # type: ignore[type-arg]
+        metadata = Metadata(
+            correlation_id=context.correlation_id or context.key or f"{command.command_name}/{command.aggregate_id}",
+            causation_id=context.causation_id or context.key,
+            command=command.command_name,
+            command_key=context.key,
+            actor=context.actor,
+            traceparent=current_traceparent(),
+        )
+        envelopes = tuple(new_event(event, metadata) for event in events)
+        for envelope in envelopes:
+            if len(envelope.data.encode()) > _MAX_EVENT_BYTES:
+                raise InvalidInput(f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead")
+        return envelopes
