@@ -107,8 +107,7 @@ class Repository:
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
     ) -> CommandOutcome:
         for attempt in range(_CONFLICT_RETRIES):
-            if context.key is not None and (known := await self.store.outcome(context.key)):
-                raise DuplicateCommand(context.key, known)
+            # No look-up of the key first: the append itself finds a repeated one, whatever was decided here.
             aggregate = await self.load(aggregate_type, command.aggregate_id)
             try:
                 events, outcome = self._decision(aggregate, stream, command)
