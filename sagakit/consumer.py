@@ -1,0 +1,79 @@
+"""Bus to effect: the inbox row and the effect in one transaction, then the acknowledgement.
+
+Attempts are counted here, with a growing pause that holds back this stream only; then the event is parked, and the later
+events of its stream wait behind it in order (G5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from sagakit.errors import InfrastructureError
+from sagakit.messages import RecordedEvent
+from sagakit.ports import ReadModels
+from sagakit.sql import bookkeeping
+from sagakit.telemetry import SpanKind, child_span
+
+_log = structlog.get_logger("sagakit.consumer")
+Effect = Callable[[AsyncSession, RecordedEvent], Awaitable[None]]
+Before = Callable[[RecordedEvent], Awaitable[None]]
+
+
+class Consumer:
+    """Handles the events of one durable consumer.
+
+    ``effect`` runs in the inbox's transaction and happens once. ``before`` runs ahead of it, outside any transaction, and
+    may be repeated: it is for what cannot share a transaction, such as starting a workflow under a fixed id.
+    """
+
+    def __init__(
+        self, name: str, tables: ReadModels, attempts: int, *, effect: Effect | None = None, before: Before | None = None
+    ) -> None:
+        """Name the consumer and say what it does with an event."""
+        self.name, self._tables, self._attempts = name, tables, attempts
+        self._effect, self._before = effect, before
+
+    async def handle(self, event: RecordedEvent) -> None:
+        """Handle one event; returns when its effect, or its parking, is committed."""
+        attempt = 0
+        attributes = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
+        with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, **attributes):
+            while True:
+                try:
+                    await self._handle_once(event)
+                except InfrastructureError as error:
+                    # The machine failed, not the message: no attempt is spent, and nothing is parked.
+                    _log.warning("waiting", consumer=self.name, reason=str(error))
+                    await asyncio.sleep(min(5.0, 0.1 * 2 ** min(attempt, 6)))
+                except Exception as error:
+                    attempt += 1
+                    _log.exception("failed", consumer=self.name, stream=event.stream, attempt=attempt)
+                    if attempt >= self._attempts:
+                        async with self._tables.transaction() as session:
+                            await bookkeeping.park(session, self.name, event, f"{type(error).__name__}: {error}")
+                        return
+                    await asyncio.sleep(min(5.0, 0.1 * 2**attempt))
+                else:
+                    return
+
+    async def _handle_once(self, event: RecordedEvent) -> None:
+        if self._before is not None:
+            async with self._tables.transaction() as session:
+                if await bookkeeping.is_parked(session, self.name, event.stream):
+                    await bookkeeping.park(session, self.name, event, "waits behind an earlier event of its stream")
+                    return
+            await self._before(event)
+        async with self._tables.transaction() as session:
+            if not await bookkeeping.enter_inbox(session, self.name, event):
+                return
+            if await bookkeeping.is_parked(session, self.name, event.stream):
+                await session.rollback()
+                async with self._tables.transaction() as parking:
+                    await bookkeeping.park(parking, self.name, event, "waits behind an earlier event of its stream")
+                return
+            if self._effect is not None:
+                await self._effect(session, event)

@@ -1,0 +1,92 @@
+"""Event to read model, inside one service: applies the log to a projection, checkpoint and effect in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from sagakit.errors import InfrastructureError, LeaseLost, SagakitError
+from sagakit.leadership import Leader
+from sagakit.messages import RecordedEvent, Registry
+from sagakit.ports import EventStore, ReadModels
+from sagakit.projection import Projection
+from sagakit.sql import bookkeeping
+from sagakit.telemetry import child_span
+
+_log = structlog.get_logger("sagakit.projector")
+_BATCH = 200
+
+
+class Projector:
+    """The loop of one projection over its own service's log.
+
+    Delivery: each event takes effect once (G3). Ordering: log order. An event whose handler fails is parked with the later
+    ones of its stream, and the others go on (G5).
+    """
+
+    def __init__(
+        self, projection: Projection, store: EventStore, tables: ReadModels, registry: Registry, leader: Leader, poll_seconds: float
+    ) -> None:
+        """Take what it reads from, what it writes to, and the lease it leads by."""
+        self._projection, self._store, self._tables, self._registry = projection, store, tables, registry
+        self._leader, self._poll_seconds = leader, poll_seconds
+        self._types = {event.event_name for event in projection.handlers}
+        self._wake = asyncio.Event()
+        store.on_commit(self._wake.set)
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """End after the batch in hand."""
+        self._is_stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Project until stopped; trouble with the store is waited out."""
+        while not self._is_stopping:
+            try:
+                if await self._leader.take():
+                    await self._lead()
+            except LeaseLost as error:
+                _log.warning("lost the lease", reason=str(error))
+            except InfrastructureError as error:
+                _log.warning("waiting", reason=str(error))
+            await self._rest()
+        await self._leader.release()
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _lead(self) -> None:
+        reader = self._store.reader(self._leader.position)
+        while not self._is_stopping:
+            await self._leader.renew()
+            events = await reader.read(_BATCH)
+            if not events:
+                await self._rest()
+                continue
+            async with self._tables.transaction() as session:
+                for event in events:
+                    if event.type in self._types:
+                        await apply_or_park(self._projection, self._registry, session, self._projection.name, event)
+                await self._leader.advance_within(session, events[-1].position)
+            self._leader.position = events[-1].position
+
+
+async def apply_or_park(projection: Projection, registry: Registry, session, consumer: str, event: RecordedEvent) -> None:  # type: ignore[no-untyped-def]
+    """Apply one event in a savepoint; park it when it cannot be applied or waits behind one that could not."""
+    if await bookkeeping.is_parked(session, consumer, event.stream):
+        await bookkeeping.park(session, consumer, event, "waits behind an earlier event of its stream")
+        return
+    with child_span(f"project {projection.name}", event.metadata.traceparent, **{"messaging.message.id": str(event.id)}):
+        try:
+            async with session.begin_nested():
+                await projection.apply(session, registry.decode(event), event)
+                await session.flush()
+        except (SagakitError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            _log.exception("parked", consumer=consumer, stream=event.stream)
+            await bookkeeping.park(session, consumer, event, f"{type(error).__name__}: {error}")
