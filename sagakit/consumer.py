@@ -63,17 +63,22 @@ class Consumer:
     async def _handle_once(self, event: RecordedEvent) -> None:
         if self._before is not None:
             async with self._tables.transaction() as session:
-                if await bookkeeping.is_parked(session, self.name, event.stream):
-                    await bookkeeping.park(session, self.name, event, "waits behind an earlier event of its stream")
+                if await self._is_settled(session, event):
                     return
             await self._before(event)
         async with self._tables.transaction() as session:
-            if not await bookkeeping.enter_inbox(session, self.name, event):
+            if await self._is_settled(session, event):
                 return
-            if await bookkeeping.is_parked(session, self.name, event.stream):
-                await session.rollback()
-                async with self._tables.transaction() as parking:
-                    await bookkeeping.park(parking, self.name, event, "waits behind an earlier event of its stream")
-                return
+            await bookkeeping.enter_inbox(session, self.name, event)
             if self._effect is not None:
                 await self._effect(session, event)
+
+    async def _is_settled(self, session: AsyncSession, event: RecordedEvent) -> bool:
+        """Tell whether nothing is left to do: handled before, or parked behind an earlier event of its stream."""
+        if not await bookkeeping.enter_inbox(session, self.name, event):
+            return True
+        await bookkeeping.leave_inbox(session, self.name, event)
+        if not await bookkeeping.is_parked(session, self.name, event.stream):
+            return False
+        await bookkeeping.park(session, self.name, event, bookkeeping.BEHIND)
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import InfrastructureError, LeaseLost, SagakitError
 from sagakit.leadership import Leader
@@ -77,10 +78,12 @@ class Projector:
             self._leader.position = events[-1].position
 
 
-async def apply_or_park(projection: Projection, registry: Registry, session, consumer: str, event: RecordedEvent) -> None:  # type: ignore[no-untyped-def]
+async def apply_or_park(
+    projection: Projection, registry: Registry, session: AsyncSession, consumer: str, event: RecordedEvent
+) -> None:
     """Apply one event in a savepoint; park it when it cannot be applied or waits behind one that could not."""
     if await bookkeeping.is_parked(session, consumer, event.stream):
-        await bookkeeping.park(session, consumer, event, "waits behind an earlier event of its stream")
+        await bookkeeping.park(session, consumer, event, bookkeeping.BEHIND)
         return
     with child_span(f"project {projection.name}", event.metadata.traceparent, **{"messaging.message.id": str(event.id)}):
         try:

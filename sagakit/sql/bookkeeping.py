@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel, col, select, update
+from sqlmodel import SQLModel, col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import LeaseLost
 from sagakit.messages import RecordedEvent
 from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow, SubscriptionRow
+
+BEHIND = "waits behind an earlier event of its stream"
 
 
 def _now(session: AsyncSession) -> ColumnElement[float]:
@@ -82,6 +84,12 @@ async def enter_inbox(session: AsyncSession, consumer: str, recorded: RecordedEv
         version=recorded.version,
         handled_at=datetime.now(UTC),
     )
+
+
+async def leave_inbox(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> None:
+    """Take the note back: the event is not handled after all."""
+    statement = delete(InboxRow).where(col(InboxRow.consumer) == consumer, col(InboxRow.event_id) == str(recorded.id))
+    await session.exec(statement)
 
 
 async def is_parked(session: AsyncSession, consumer: str, stream: str) -> bool:

@@ -1,0 +1,76 @@
+"""A command is an activity, named by the command, on the task queue of its service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from sagakit.aggregate import Aggregate
+from sagakit.errors import InvalidInput
+from sagakit.messages import Command, CommandOutcome
+from sagakit.repository import Context, Repository
+from sagakit.saga import StepReply, StepRequest
+from sagakit.service import Service
+
+
+def command_activities(service: Service, repository: Repository, concurrency: int) -> list[Callable[..., Any]]:
+    """Make one activity per command of the service. ``concurrency`` bounds the commands of one batch in flight."""
+    return [
+        _activity(command, aggregate, repository, concurrency)
+        for aggregate in service.aggregates
+        for command in aggregate.command_handlers
+    ]
+
+
+def _activity(
+    command_type: type[Command], aggregate_type: type[Aggregate], repository: Repository, concurrency: int
+) -> Callable[..., Any]:
+    @activity.defn(name=command_type.command_name)
+    async def handle_commands(request: StepRequest) -> StepReply:
+        """Handle each command in a transaction of its own, under its own key: a retry goes on where it stopped."""
+        limit = asyncio.Semaphore(concurrency)
+
+        async def one(index: int, payload: dict[str, Any]) -> CommandOutcome:
+            async with limit:
+                activity.heartbeat(index)
+                return await _handle_one(command_type, aggregate_type, repository, request, index, payload)
+
+        outcomes = await asyncio.gather(*(one(index, payload) for index, payload in enumerate(request.commands)))
+        for outcome in outcomes:
+            if outcome.status in ("refused", "fenced"):
+                raise ApplicationError(outcome.reason or "", type=outcome.code, non_retryable=True)
+        return StepReply(done=sum(outcome.status == "done" for outcome in outcomes))
+
+    return handle_commands
+
+
+async def _handle_one(
+    command_type: type[Command],
+    aggregate_type: type[Aggregate],
+    repository: Repository,
+    request: StepRequest,
+    index: int,
+    payload: dict[str, Any],
+) -> CommandOutcome:
+    try:
+        command = command_type.model_validate(payload)
+    except ValidationError as error:
+        raise ApplicationError(f"{command_type.command_name}: {error.errors()[0]['msg']}", type="invalid_command", non_retryable=True) from None
+    key = f"{request.key}/{index}"
+    context = Context(
+        correlation_id=request.correlation_id,
+        causation_id=request.causation_id,
+        actor=request.actor,
+        key=f"{key}/undo" if request.is_undo else key,
+    )
+    try:
+        if request.is_undo:
+            return await repository.undo(aggregate_type, command, context, key)
+        return await repository.handle(aggregate_type, command, context)
+    except InvalidInput as error:
+        raise ApplicationError(str(error), type="invalid_input", non_retryable=True) from error

@@ -1,0 +1,75 @@
+"""What every Temporal client and worker of sagakit shares: JSON by pydantic, trace context, and where a command is served."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from opentelemetry import trace
+from temporalio.client import Client
+from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import GrpcCompression
+from temporalio.worker import (
+    Interceptor,
+    StartActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import ActivityHandle
+
+from sagakit.errors import TemporalUnavailable
+from sagakit.service import ServiceMap
+
+PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
+
+
+async def connect(address: str, namespace: str) -> Client:
+    """Connect to a server. Raises `TemporalUnavailable`, naming the address."""
+    try:
+        return await Client.connect(
+            address,
+            namespace=namespace,
+            data_converter=pydantic_data_converter,
+            plugins=[OpenTelemetryPlugin()],
+            grpc_compression=GrpcCompression.NONE if address.startswith("127.") else GrpcCompression.GZIP,
+        )
+    except RuntimeError as error:
+        raise TemporalUnavailable(f"no Temporal server answers at {address}. Start it, or correct TEMPORAL_ADDRESS") from error
+
+
+def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
+    """Make the sandbox: pure modules are passed through, since loading them anew per instance costs milliseconds."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *extra)
+    return SandboxedWorkflowRunner(restrictions=dataclasses.replace(restrictions))
+
+
+class CommandRouting(Interceptor):
+    """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue."""
+
+    def __init__(self, services: ServiceMap) -> None:
+        """Take the list of services."""
+        self._services = services
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002 the SDK's signature
+        """Make the class that the SDK instantiates per workflow."""
+        services = self._services
+
+        class Outbound(WorkflowOutboundInterceptor):
+            def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002 the SDK's signature
+                if input.task_queue is None and (queue := services.queue_of(input.activity)):
+                    input.task_queue = queue
+                return self.next.start_activity(input)
+
+        class Inbound(WorkflowInboundInterceptor):
+            def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+                super().init(Outbound(outbound))
+
+        return Inbound
+
+
+def is_traced() -> bool:
+    """Tell whether this process has a provider that is safe under replay."""
+    return type(trace.get_tracer_provider()).__name__ == "ReplaySafeTracerProvider"
