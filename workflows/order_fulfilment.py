@@ -1,0 +1,37 @@
+"""Fulfil an order: reserve, authorise, ship, capture, complete; or undo it all and cancel with the reason."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from aggregates.order import CancelOrder, CompleteOrder, OrderPlaced
+    from aggregates.payment import AuthorisePayment, CapturePayment, VoidPayment
+    from aggregates.shipment import ShipOrder, ShippedLine
+    from aggregates.stock import ReleaseStock, ReserveStock
+    from sagakit.saga import Saga
+
+
+@workflow.defn
+class OrderFulfilment(Saga, starts_on=OrderPlaced, key="order_id"):
+    """Shipping is the point of no return: before it everything is undone, behind it everything is finished."""
+
+    @workflow.run
+    async def run(self, order: OrderPlaced) -> None:
+        """Take the order through its steps."""
+        self._order_id = order.order_id
+        lines = list(enumerate(order.lines, start=1))
+        await self.step(
+            [ReserveStock(product=o.product, order_id=order.order_id, line=n, quantity=o.quantity) for n, o in lines],
+            undo=[ReleaseStock(product=o.product, order_id=order.order_id, line=n) for n, o in lines],
+        )
+        await self.step(
+            AuthorisePayment(payment_id=order.order_id, amount=order.total, limit=order.payment_limit),
+            undo=VoidPayment(payment_id=order.order_id),
+        )
+        goods = tuple(ShippedLine(product=o.product, quantity=o.quantity, value=o.quantity * o.unit_price) for o in order.lines)
+        await self.step(ShipOrder(order_id=order.order_id, country=order.country, lines=goods), pivot=True)
+        await self.step(CapturePayment(payment_id=order.order_id))
+        await self.step(CompleteOrder(order_id=order.order_id))
+
+    async def compensated(self, reason: str) -> None:
+        """Once everything is undone, say so in the order."""
+        await self.conclude(CancelOrder(order_id=self._order_id, reason=reason))
