@@ -51,6 +51,10 @@ class Aggregate(BaseModel):
     id: str
     version: int = 0
 
+    def __init_subclass__(cls, **_class_arguments: Any) -> None:
+        """Leave the class arguments to `__pydantic_init_subclass__`, which runs once the fields are known."""
+        super().__init_subclass__()
+
     @classmethod
     def __pydantic_init_subclass__(cls, *, category: str, **kwargs: Any) -> None:
         """Take the category (the part of the stream name before the dash) and collect the marked methods."""

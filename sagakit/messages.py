@@ -31,6 +31,10 @@ class Event(BaseModel):
     event_name: ClassVar[str]
     schema_version: ClassVar[int]
 
+    def __init_subclass__(cls, **_class_arguments: Any) -> None:
+        """Leave the class arguments to `__pydantic_init_subclass__`, which runs once the fields are known."""
+        super().__init_subclass__()
+
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str, version: int = 1, **kwargs: Any) -> None:
         """Take the stable stored name (``order.placed``) and the schema version, from 1."""
@@ -46,6 +50,10 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     command_name: ClassVar[str]
     id_field: ClassVar[str]
+
+    def __init_subclass__(cls, **_class_arguments: Any) -> None:
+        """Leave the class arguments to `__pydantic_init_subclass__`, which runs once the fields are known."""
+        super().__init_subclass__()
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str, id_field: str, **kwargs: Any) -> None:
