@@ -36,6 +36,8 @@ class Consumer:
         """Name the consumer and say what it does with an event."""
         self.name, self._tables, self._attempts = name, tables, attempts
         self._effect, self._before = effect, before
+        # Effects on one read model touch shared rows: side by side they would only wait for, or lock out, each other.
+        self._one_effect = asyncio.Lock()
 
     async def handle(self, event: RecordedEvent) -> None:
         """Handle one event; returns when its effect, or its parking, is committed."""
@@ -66,7 +68,7 @@ class Consumer:
                 if await self._is_settled(session, event):
                     return
             await self._before(event)
-        async with self._tables.transaction() as session:
+        async with self._one_effect, self._tables.transaction() as session:
             if await self._is_settled(session, event):
                 return
             await bookkeeping.enter_inbox(session, self.name, event)

@@ -1,0 +1,183 @@
+"""Runs the loops of a process: which services, which roles, until told to stop; then drains (G9)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from sagakit.consumer import Consumer
+from sagakit.errors import InvalidInput
+from sagakit.leadership import Leader
+from sagakit.memory.bus import MemoryBus
+from sagakit.messages import RecordedEvent
+from sagakit.ports import Bus
+from sagakit.projection import Projection
+from sagakit.projector import Projector
+from sagakit.rabbitmq.bus import RabbitBus
+from sagakit.relay import Relay
+from sagakit.service import projection_consumer, saga_consumer
+from sagakit.sql import bookkeeping
+from sagakit.system import OpenService, System
+from sagakit.temporal.activities import command_activities
+from sagakit.temporal.bridge import SagaStarter
+from sagakit.temporal.plugin import CommandRouting, workflow_runner
+
+_log = structlog.get_logger("sagakit.runtime")
+Role = Literal["commands", "relay", "consumers", "projections", "sagas"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Runtime:
+    """The loops of one process over an open `System` and a Temporal client."""
+
+    def __init__(self, system: System, client: Client, names: Iterable[str] = (), roles: Iterable[str] = ()) -> None:
+        """Take the services to run (all when none is named) and the roles (all when none is named)."""
+        self._system, self._client = system, client
+        self._names = list(names) or [service.name for service in system.services.services]
+        self._roles = set(roles) or set(ROLES)
+        if unknown := self._roles - set(ROLES):
+            raise InvalidInput(f"there is no role {', '.join(sorted(unknown))}; known: {', '.join(ROLES)}")
+        for name in self._names:
+            system.services.service(name)
+        if system.settings.is_embedded_bus and len(set(self._names)) != len(system.services.services):
+            raise InvalidInput(
+                "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
+            )
+        self._owner = f"{socket.gethostname()}/{os.getpid()}"
+        self._loops: list[Relay | Projector] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: list[Worker] = []
+        self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
+        self._bus: Bus | None = None
+
+    async def start(self) -> None:
+        """Start every loop. What is missing is one error, and nothing is left half started."""
+        settings = self._system.settings
+        if settings.is_embedded_bus:
+            self._bus = MemoryBus()
+        else:
+            rabbit = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+            await rabbit.open()
+            self._bus = rabbit
+        # Every consumer's queue exists before any relay publishes, so that none misses the first events.
+        await self._bus.declare(self._system.services.subscriptions())
+        opened = [await self._system.open(name) for name in self._names]
+        for service in opened:
+            if "consumers" in self._roles:
+                await self._start_consumers(service, self._bus)
+            if self._roles & {"commands", "sagas"}:
+                self._start_worker(service)
+        for service in opened:
+            if "projections" in self._roles:
+                self._start_projectors(service)
+            if "relay" in self._roles:
+                await self._start_relay(service, self._bus)
+        self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
+        self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
+
+    def _leader(self, opened: OpenService, name: str) -> Leader:
+        return Leader(opened.tables, name, self._owner, self._system.settings.lease_seconds)
+
+    async def _start_relay(self, opened: OpenService, bus: Bus) -> None:
+        settings = self._system.settings
+        async with opened.tables.transaction() as session:
+            for subscription in self._system.services.subscriptions():
+                if subscription.producer == opened.service.name:
+                    await bookkeeping.record_subscription(session, subscription.consumer, subscription.event_types)
+        leader = self._leader(opened, "relay")
+        self._loops.append(Relay(opened.store, leader, bus, settings.relay_batch, settings.poll_seconds))
+
+    def _start_projectors(self, opened: OpenService) -> None:
+        for projection in opened.service.projections:
+            if not any(self._system.services.producer_of(event) is opened.service for event in projection.handlers):
+                continue
+            leader = self._leader(opened, f"projection {projection.name}")
+            registry, poll = self._system.services.registry, self._system.settings.poll_seconds
+            self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
+
+    async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
+        services, attempts = self._system.services, self._system.settings.attempts
+        owned = {subscription.consumer for subscription in services.subscriptions()}
+        for saga in opened.service.sagas:
+            starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
+            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
+            self._stop_consumers.append(await bus.consume(consumer.name, consumer.handle))
+        for projection in opened.service.projections:
+            name = projection_consumer(opened.service, projection)
+            if name in owned:
+                consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
+                self._stop_consumers.append(await bus.consume(name, consumer.handle))
+
+    def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
+        registry = self._system.services.registry
+
+        async def effect(session: Any, event: RecordedEvent) -> None:
+            await projection.apply(session, registry.decode(event), event)
+            await session.flush()
+
+        return effect
+
+    def _start_worker(self, opened: OpenService) -> None:
+        settings, service = self._system.settings, opened.service
+        activities: list[Callable[..., Any]] = []
+        if "commands" in self._roles:
+            activities += command_activities(service, opened.repository, settings.batch_concurrency)
+        if "sagas" in self._roles:
+            activities += service.activities
+        workflows = list(service.sagas) if "sagas" in self._roles else []
+        if not activities and not workflows:
+            return
+        self._workers.append(
+            Worker(
+                self._client,
+                task_queue=service.name,
+                workflows=workflows,
+                activities=activities,
+                interceptors=[CommandRouting(self._system.services)],
+                workflow_runner=workflow_runner(tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})),
+                graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
+                max_concurrent_activities=20,
+                max_concurrent_workflow_tasks=20,
+            )
+        )
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set or a loop dies, which is an error; then drain."""
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await self.drain()
+        for task in done - {stopping}:
+            await task
+
+    async def drain(self) -> None:
+        """Take nothing new in, finish what is in hand, give leases and connections back."""
+        _log.info("draining")
+        await asyncio.gather(*(stop() for stop in self._stop_consumers), return_exceptions=True)
+        for loop in self._loops:
+            loop.stop()
+        await asyncio.gather(*(worker.shutdown() for worker in self._workers if worker.is_running), return_exceptions=True)
+        _, pending = await asyncio.wait(self._tasks, timeout=self._system.settings.drain_seconds) if self._tasks else (set(), set())
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if self._bus is not None:
+            await self._bus.close()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,103 @@
+"""The databases of a system's services, opened as the settings say, and the way in for commands and queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from sagakit.errors import StoreUnavailable
+from sagakit.messages import Command, CommandOutcome
+from sagakit.postgres.store import PostgresEventStore
+from sagakit.repository import Context, Repository
+from sagakit.service import Service, ServiceMap
+from sagakit.settings import Settings
+from sagakit.sql.migrate import migrate
+from sagakit.sql.read_models import SqlReadModels, postgres_engine, sqlite_engine
+from sagakit.sqlite.store import SqliteEventStore
+
+
+@dataclass(frozen=True)
+class OpenService:
+    """A service with its database open."""
+
+    service: Service
+    store: SqliteEventStore | PostgresEventStore
+    tables: SqlReadModels
+    repository: Repository
+
+    async def close(self) -> None:
+        """Finish what is in hand and disconnect."""
+        await self.store.close()
+        await self.tables.close()
+
+
+class System:
+    """Opens services on first use; close it when done. Use as an async context manager."""
+
+    def __init__(self, settings: Settings, services: ServiceMap) -> None:
+        """Take the settings and the list of services."""
+        self.settings, self.services = settings, services
+        self._open: dict[str, OpenService] = {}
+
+    async def __aenter__(self) -> System:
+        """Begin."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every database."""
+        for opened in self._open.values():
+            await opened.close()
+
+    async def open(self, name: str) -> OpenService:
+        """Open a service's database: create it when missing, bring it to this version's schema.
+
+        Raises `StoreUnavailable`, naming the database and the setting.
+        """
+        if name not in self._open:
+            service = self.services.service(name)
+            store, tables, what = await (self._postgres(name) if self.settings.database != "sqlite" else self._sqlite(name))
+            await migrate(tables.engine, what)
+            await tables.create([projection.table for projection in service.projections])
+            await store.open()
+            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry))
+        return self._open[name]
+
+    async def _sqlite(self, name: str) -> tuple[SqliteEventStore, SqlReadModels, str]:
+        path = self.settings.data / f"{name}.db"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA") from error
+        return SqliteEventStore(name, path), SqlReadModels(sqlite_engine(path)), f"the database file {path}"
+
+    async def _postgres(self, name: str) -> tuple[PostgresEventStore, SqlReadModels, str]:
+        url = self.settings.database.replace("{service}", name)
+        what = f"the PostgreSQL database of service {name}"
+        await _create_if_missing(url, what)
+        return PostgresEventStore(name, url), SqlReadModels(postgres_engine(url)), what
+
+    async def send(self, command: Command, context: Context) -> CommandOutcome:
+        """Handle a command in its service. Raises `InvalidInput` for one that nobody handles."""
+        service, aggregate = self.services.owner_of(type(command))
+        opened = await self.open(service.name)
+        return await opened.repository.handle(aggregate, command, context)
+
+
+async def _create_if_missing(url: str, what: str) -> None:
+    try:
+        try:
+            connection = await asyncpg.connect(url, timeout=10)
+        except asyncpg.InvalidCatalogNameError as error:
+            base, _, rest = url.rpartition("/")
+            database, _, options = rest.partition("?")
+            connection = await asyncpg.connect(f"{base}/postgres{'?' + options if options else ''}", timeout=10)
+            if not database.replace("_", "").isalnum():
+                raise StoreUnavailable(f"{what}: {database!r} is no name for a database") from error
+            try:
+                await connection.execute(f'create database "{database}"')
+            except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                pass  # another process was quicker
+        await connection.close()
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"{what} cannot be reached: {error}. Start it, or correct SAGAKIT_DATABASE") from error
