@@ -1,0 +1,119 @@
+"""Imports an order file: seeds the stock, places every document, waits until each has an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlmodel import col, select
+
+from aggregates.order import OrderLine, PlaceOrder
+from aggregates.order_return import OpenReturn, ReturnLine
+from aggregates.stock import SeedStock
+from projections.order_summary import OrderSummaryRow
+from sagakit.errors import InvalidInput
+from sagakit.messages import Command
+from sagakit.repository import Context
+from sagakit.system import System
+from worker.order_file import Document, OrderFile
+
+_IN_FLIGHT = 16
+_POLL_SECONDS = 0.2
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How an import places its documents."""
+
+    stock_per_product: int
+    decline_over: Decimal | None
+    actor: str = "import"
+
+
+async def place_documents(system: System, file: OrderFile, options: ImportOptions, progress: Progress) -> int:
+    """Seed the stock, then send a command per document; return how many documents were known before.
+
+    Delivery: the document number is the business key, so a file imported twice starts nothing twice.
+    """
+    seeds: list[Command] = [SeedStock(product=product, quantity=options.stock_per_product) for product in sorted(file.products)]
+    await _send_all(system, seeds, options, lambda done: progress("stock", done, len(seeds)))
+    documents = [_command(document, options) for document in (*file.orders, *file.returns)]
+    # Returns after orders; within each, the order of the file.
+    statuses = await _send_all(system, documents, options, lambda done: progress("documents", done, len(documents)))
+    return sum(status == "known" for status in statuses)
+
+
+def _command(document: Document, options: ImportOptions) -> Command:
+    first = document.rows[0]
+    if document.is_return:
+        return OpenReturn(
+            return_id=document.number,
+            customer=first.customer,
+            country=first.country,
+            placed_at=first.placed_at,
+            lines=tuple(ReturnLine(product=r.product, quantity=-r.quantity, unit_price=r.unit_price) for r in document.rows),
+        )
+    return PlaceOrder(
+        order_id=document.number,
+        customer=first.customer,
+        country=first.country,
+        placed_at=first.placed_at,
+        lines=tuple(OrderLine(product=r.product, quantity=r.quantity, unit_price=r.unit_price) for r in document.rows),
+        payment_limit=options.decline_over,
+    )
+
+
+async def _send_all(system: System, commands: list[Command], options: ImportOptions, progress: Callable[[int], None]) -> list[str]:
+    limit, done = asyncio.Semaphore(_IN_FLIGHT), 0
+
+    async def one(command: Command) -> str:
+        nonlocal done
+        async with limit:
+            # No idempotency key: the aggregate itself knows the document, and its refusal tells a known from a new one.
+            outcome = await system.send(command, Context(correlation_id=f"{command.command_name}/{command.aggregate_id}", actor=options.actor))
+        done += 1
+        progress(done)
+        if outcome.status == "done":
+            return "new"
+        if outcome.code in ("order_already_placed", "return_already_opened"):
+            return "known"
+        raise InvalidInput(f"{command.command_name} {command.aggregate_id}: {outcome.reason}")
+
+    return list(await asyncio.gather(*(one(command) for command in commands)))
+
+
+async def outcomes(system: System) -> dict[str, OrderSummaryRow]:
+    """Read the state of every document from the read model."""
+    opened = await system.open("orders")
+    async with opened.tables.transaction() as session:
+        rows = (await session.exec(select(OrderSummaryRow))).all()
+    return {row.document: row for row in rows}
+
+
+async def open_documents(system: System) -> int:
+    """Count the documents of the read model that have no outcome yet."""
+    opened = await system.open("orders")
+    async with opened.tables.transaction() as session:
+        return len((await session.exec(select(OrderSummaryRow.document).where(col(OrderSummaryRow.status) == "open"))).all())
+
+
+async def wait_for_outcomes(
+    system: System, numbers: set[str], parked: Callable[[], "asyncio.Future[set[str]]"], progress: Progress, stop: asyncio.Event
+) -> set[str]:
+    """Wait until every document has ended or is parked; return the parked ones. Ends early when ``stop`` is set."""
+    while not stop.is_set():
+        rows = await outcomes(system)
+        ended = {number for number in numbers if number in rows and rows[number].status != "open"}
+        waiting = numbers - ended
+        stuck = (await parked()) & waiting if waiting else set()
+        progress("outcomes", len(ended) + len(stuck), len(numbers))
+        if len(ended) + len(stuck) == len(numbers):
+            return stuck
+        try:
+            await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+        except TimeoutError:
+            continue
+    return set()
