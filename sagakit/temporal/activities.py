@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import InvalidInput
@@ -43,7 +43,10 @@ def _activity(
         outcomes = await asyncio.gather(*(one(index, payload) for index, payload in enumerate(request.commands)))
         for outcome in outcomes:
             if outcome.status in ("refused", "fenced"):
-                raise ApplicationError(outcome.reason or "", type=outcome.code, non_retryable=True)
+                # Benign: a refusal is an answer of the business, not a fault to log or to alarm about.
+                raise ApplicationError(
+                    outcome.reason or "", type=outcome.code, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+                )
         return StepReply(done=sum(outcome.status == "done" for outcome in outcomes))
 
     return handle_commands

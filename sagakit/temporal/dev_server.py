@@ -29,6 +29,7 @@ _OLDEST_CLI = (1, 6, 0)
 _MODULE = Path(__file__).resolve().parents[2] / "compose" / "temporal"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 _ATTRIBUTES = ("SagaStatus=Keyword", "CorrelationId=Keyword")
+_SET_PARENT_DEATH_SIGNAL = 1
 Progress = Callable[[str], None]
 
 
@@ -163,6 +164,6 @@ def free_port() -> int:
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to end the server with this process, so that a kill -9 leaves nothing running."""
+    """Ask Linux to end the server with this process, at once: a kill -9 leaves nothing running, and nothing half alive."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

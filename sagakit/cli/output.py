@@ -1,0 +1,81 @@
+"""What every command says and how: results on stdout, everything else on stderr, an error in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sagakit.errors import InvalidInput, SagakitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout, and nothing else there."""
+    print(json.dumps(value, default=str, ensure_ascii=False, indent=None))  # noqa: T201 the machine-readable result
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table for people."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    stdout.print(table)
+
+
+def fail(error: SagakitError) -> NoReturn:
+    """Say what is wrong and leave: exit code 2 for bad input, 1 for anything else."""
+    stderr.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+    raise typer.Exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def runs(command: Callable[P, Awaitable[T]]) -> Callable[P, T]:
+    """Run an async command; a sagakit error becomes one sentence instead of a stack trace."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return asyncio.run(command(*args, **kwargs))  # type: ignore[arg-type]
+        except SagakitError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def configure_logging(*, is_verbose: bool) -> None:
+    """Log to stderr: warnings, or everything with --verbose. No message bodies and no settings are ever logged."""
+    level = logging.INFO if is_verbose else logging.WARNING
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stderr.file),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=stderr.is_terminal),
+        ],
+    )
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s")
+    # The reconnecting client reports each attempt with a stack trace; our own loops say that they wait.
+    for name in ("aio_pika", "aiormq"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,76 @@
+"""What a command works with: the list of services, the settings, telemetry, an open system."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from opentelemetry import trace
+from temporalio.contrib.opentelemetry import create_tracer_provider
+
+from sagakit.errors import InvalidInput
+from sagakit.service import Service, ServiceMap
+from sagakit.settings import Settings, load_settings
+from sagakit.system import System
+from sagakit.telemetry import resource_of, span_processors
+
+
+@dataclass
+class Session:
+    """Made by the main command's options, and handed to each sub-command."""
+
+    services: ServiceMap
+    settings: Settings
+
+
+def load_services(app: str) -> tuple[Service, ...]:
+    """Import a user's list: ``mydomain.services`` (its SERVICES) or ``mydomain.services:NAME``. Given by the operator only."""
+    module_name, _, name = app.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"--app {app}: there is no module {error.name!r} here or installed") from None
+    found = getattr(module, name or "SERVICES", None)
+    if not isinstance(found, Sequence) or not all(isinstance(service, Service) for service in found):
+        raise InvalidInput(f"--app {app}: {module_name} holds no list of services called {name or 'SERVICES'}")
+    return tuple(found)
+
+
+def make_session(services: Sequence[Service], data: Path | None) -> Session:
+    """Check the list of services and the settings."""
+    return Session(ServiceMap(services), load_settings(data=data))
+
+
+def session_of(context: typer.Context) -> Session:
+    """Return what the main command prepared."""
+    found = context.find_object(Session)
+    if found is None:
+        raise InvalidInput("no list of services: say --app mydomain.services")
+    return found
+
+
+@asynccontextmanager
+async def traced(session: Session, process: str) -> AsyncIterator[None]:
+    """Write this process's spans into the data folder, and to the collector when one is set."""
+    provider = create_tracer_provider(resource=resource_of(process))
+    for processor in span_processors(process, session.settings.data / "spans", session.settings.otlp_endpoint):
+        provider.add_span_processor(processor)
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.force_flush(3000)
+        provider.shutdown()
+
+
+@asynccontextmanager
+async def open_system(session: Session) -> AsyncIterator[System]:
+    """Open a system whose databases are opened on use."""
+    async with System(session.settings, session.services) as system:
+        yield system
