@@ -159,6 +159,16 @@ class Runtime:
         for task in done - {stopping}:
             await task
 
+    async def wait_beside(self, task: asyncio.Task[Any]) -> None:
+        """Wait for a task, or until a loop dies: then the task is cancelled and the loop's error raised."""
+        await asyncio.wait([task, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for loop in self._tasks:
+                if loop.done():
+                    await loop
+
     async def drain(self) -> None:
         """Take nothing new in, finish what is in hand, give leases and connections back."""
         _log.info("draining")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlmodel import col, select
+from sqlmodel import select
 
 from aggregates.order import OrderLine, PlaceOrder
 from aggregates.order_return import OpenReturn, ReturnLine
@@ -16,6 +16,7 @@ from projections.order_summary import OrderSummaryRow
 from sagakit.errors import InvalidInput
 from sagakit.messages import Command
 from sagakit.repository import Context
+from sagakit.sql.tables import InboxRow, ParkedRow
 from sagakit.system import System
 from worker.order_file import Document, OrderFile
 
@@ -93,15 +94,8 @@ async def outcomes(system: System) -> dict[str, OrderSummaryRow]:
     return {row.document: row for row in rows}
 
 
-async def open_documents(system: System) -> int:
-    """Count the documents of the read model that have no outcome yet."""
-    opened = await system.open("orders")
-    async with opened.tables.transaction() as session:
-        return len((await session.exec(select(OrderSummaryRow.document).where(col(OrderSummaryRow.status) == "open"))).all())
-
-
 async def wait_for_outcomes(
-    system: System, numbers: set[str], parked: Callable[[], "asyncio.Future[set[str]]"], progress: Progress, stop: asyncio.Event
+    system: System, numbers: set[str], parked: Callable[[], Awaitable[set[str]]], progress: Progress, stop: asyncio.Event
 ) -> set[str]:
     """Wait until every document has ended or is parked; return the parked ones. Ends early when ``stop`` is set."""
     while not stop.is_set():
@@ -117,3 +111,22 @@ async def wait_for_outcomes(
         except TimeoutError:
             continue
     return set()
+
+
+async def wait_for_reports(system: System, stop: asyncio.Event) -> None:
+    """Wait until everything that was recorded is also in the inbox of the reporting service."""
+    wanted: set[str] = set()
+    for name, event_type in (("shipping", "shipment.shipped"), ("orders", "return.closed")):
+        reader = (await system.open(name)).store.reader(0)
+        while page := await reader.read(500):
+            wanted |= {str(event.id) for event in page if event.type == event_type}
+    while not stop.is_set():
+        async with (await system.open("reporting")).tables.transaction() as session:
+            handled = set((await session.exec(select(InboxRow.event_id))).all())
+            handled |= set((await session.exec(select(ParkedRow.event_id))).all())
+        if wanted <= handled:
+            return
+        try:
+            await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+        except TimeoutError:
+            continue

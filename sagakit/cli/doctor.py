@@ -1,0 +1,70 @@
+"""`doctor`: is everything there, and does everything keep up?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from sqlmodel import func, select
+
+from sagakit.cli.output import print_json, print_table, runs
+from sagakit.cli.session import open_system, session_of
+from sagakit.errors import InfrastructureError
+from sagakit.rabbitmq.bus import RabbitBus
+from sagakit.sql.tables import CheckpointRow, ParkedRow
+from sagakit.system import System
+from sagakit.temporal.locate import require
+from sagakit.temporal.plugin import connect
+
+Check = tuple[str, str, str]
+
+
+@runs
+async def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+) -> None:
+    """Check databases, bus and Temporal, what waits in each log, and what is parked; exit code 1 when something is wrong."""
+    session = session_of(context)
+    checks: list[Check] = []
+    async with open_system(session) as system:
+        for service in session.services.services:
+            checks += await _service(system, service.name)
+    settings = session.settings
+    if settings.is_embedded_bus:
+        checks.append(("bus", "ok", "in process"))
+    else:
+        bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+        try:
+            await bus.open()
+            checks.append(("bus", "ok", "RabbitMQ answers"))
+        except InfrastructureError as error:
+            checks.append(("bus", "wrong", str(error)))
+        finally:
+            await bus.close()
+    try:
+        location = require(settings)
+        await connect(location.address, settings.temporal_namespace)
+        checks.append(("temporal", "ok", location.address + (f", UI {location.ui}" if location.ui else "")))
+    except InfrastructureError as error:
+        checks.append(("temporal", "wrong", str(error)))
+    if as_json:
+        print_json([dict(zip(("part", "state", "detail"), check, strict=True)) for check in checks])
+    else:
+        print_table("doctor", ("part", "state", "detail"), checks)
+    if any(state == "wrong" for _, state, _ in checks):
+        raise typer.Exit(1)
+
+
+async def _service(system: System, name: str) -> list[Check]:
+    try:
+        opened = await system.open(name)
+    except InfrastructureError as error:
+        return [(name, "wrong", str(error))]
+    head = await opened.store.head()
+    async with opened.tables.transaction() as session:
+        checkpoints = (await session.exec(select(CheckpointRow))).all()
+        parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
+    waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
+    detail = f"{head} positions, " + (", ".join(waits) or "all read")
+    return [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]

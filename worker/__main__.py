@@ -1,0 +1,152 @@
+"""`python -m worker`: sagakit's commands over the demo's services, and the demo's own `demo` and `import`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from temporalio.client import Client
+
+from sagakit.cli.main import build
+from sagakit.cli.output import runs, stderr, stdout
+from sagakit.cli.sagas import list_by_status
+from sagakit.cli.session import open_system, session_of, traced
+from sagakit.cli.start import running
+from sagakit.errors import InvalidInput, SagakitError
+from sagakit.runtime import Runtime, stop_on_signals
+from sagakit.system import System
+from sagakit.temporal.locate import require
+from sagakit.temporal.plugin import connect
+from worker import importing
+from worker.order_file import OrderFile, read_order_file
+from worker.sample import SAMPLE
+from worker.services import SERVICES
+from worker.summary import print_summary, summarise, write_summary
+
+cli = build(SERVICES)
+Stock = Annotated[int, typer.Option("--stock-per-product", min=0, max=999_999_999, help="Units each product is seeded with, once.")]
+Decline = Annotated[str, typer.Option("--decline-over", help="Payments above this total, in GBP, are declined; 'none' declines none.")]
+SummaryFile = Annotated[Path | None, typer.Option("--summary-file", help="Write the figures as JSON into this file.")]
+
+
+class Interrupted(SagakitError):
+    """The import was stopped before every document had an outcome; starting again goes on where it stopped."""
+
+
+def _options(stock_per_product: int, decline_over: str) -> importing.ImportOptions:
+    try:
+        limit = None if decline_over == "none" else Decimal(decline_over)
+    except InvalidOperation:
+        limit = Decimal("NaN")
+    if limit is not None and (not limit.is_finite() or limit < 0):
+        raise InvalidInput(f"--decline-over {decline_over}: expected an amount like 400 or 399.50, or 'none'")
+    return importing.ImportOptions(stock_per_product, limit)
+
+
+async def _import(
+    system: System, client: Client, file: OrderFile, options: importing.ImportOptions, stop: asyncio.Event
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Place, wait, sum up, with progress on stderr."""
+    began = time.monotonic()
+    numbers = {document.number for document in (*file.orders, *file.returns)}
+    columns = TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=stderr) as bar:
+        tasks = {name: bar.add_task(name, total=None) for name in ("stock", "documents", "outcomes")}
+
+        def progress(name: str, done: int, total: int) -> None:
+            bar.update(tasks[name], completed=done, total=total)
+
+        async def parked() -> set[str]:
+            return {str(saga["workflow_id"]).partition("/")[2] for saga in await list_by_status(client, "parked")}
+
+        placing = asyncio.create_task(importing.place_documents(system, file, options, progress))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([placing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not placing.done():
+            placing.cancel()
+            await asyncio.gather(placing, return_exceptions=True)
+            raise Interrupted("stopped while placing documents; start again, and it goes on where it stopped")
+        stopping.cancel()
+        duplicates = placing.result()
+        stuck = await importing.wait_for_outcomes(system, numbers, parked, progress, stop)
+        if stop.is_set():
+            raise Interrupted("stopped while sagas are open; start again, and they go on where they stopped")
+        await importing.wait_for_reports(system, stop)
+    rows = await importing.outcomes(system)
+    return await summarise(system, file, rows, stuck, duplicates, time.monotonic() - began), rows
+
+
+def _finish(summary: dict[str, Any], file: OrderFile, rows: dict[str, Any], summary_file: Path | None) -> None:
+    print_summary(summary, file, rows)
+    if summary_file is not None:
+        write_summary(summary_file, summary)
+    if not all(summary["invariants"].values()):
+        raise typer.Exit(1)
+
+
+@cli.command(name="import")
+@runs
+async def import_file(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A CSV file of invoice rows.")],
+    stock_per_product: Stock = 1_000_000,
+    decline_over: Decline = "1000",
+    summary_file: SummaryFile = None,
+) -> None:
+    """Import an order file into running services (`start` in another terminal) and wait for every outcome."""
+    session, stop = session_of(context), stop_on_signals()
+    options, orders = _options(stock_per_product, decline_over), read_order_file(file)
+    client = await connect(require(session.settings).address, session.settings.temporal_namespace)
+    async with traced(session, "import"), open_system(session) as system:
+        summary, rows = await _import(system, client, orders, options, stop)
+    _finish(summary, orders, rows, summary_file)
+
+
+@cli.command()
+@runs
+async def demo(
+    context: typer.Context,
+    input_file: Annotated[Path, typer.Option("--input", help="The order file; a made-up sample when left out.")] = SAMPLE,
+    stock_per_product: Stock = 100,
+    decline_over: Decline = "400",
+    summary_file: SummaryFile = None,
+    keep: Annotated[bool, typer.Option(help="Leave it running for the Temporal UI until ^C.")] = False,
+) -> None:
+    """Run all services in this process, import a file, show what became of every order, and end."""
+    session, stop = session_of(context), stop_on_signals()
+    options, orders = _options(stock_per_product, decline_over), read_order_file(input_file)
+    async with traced(session, "demo"), running(session) as (system, runtime, location):
+        client = await connect(location.address, session.settings.temporal_namespace)
+        try:
+            summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop))
+            _finish(summary, orders, rows, summary_file)
+            _look_further(location.ui, orders, session.settings.data)
+            if keep:
+                stderr.print("Left running until ^C.")
+                await stop.wait()
+        finally:
+            await runtime.drain()
+
+
+async def _import_or_die(runtime: Runtime, importing_: Any) -> Any:
+    """Wait for the import, but not for ever beside a loop that died."""
+    task = asyncio.ensure_future(importing_)
+    await runtime.wait_beside(task)
+    return await task
+
+
+def _look_further(ui: str, file: OrderFile, data: Path) -> None:
+    number = file.orders[0].number if file.orders else file.returns[0].number if file.returns else "ID"
+    stdout.print("\nLook further:")
+    stdout.print(f"  Temporal UI (make demo KEEP=1):  {ui or 'of your server'}/namespaces/default/workflows", soft_wrap=True)
+    stdout.print(f"  python -m worker --data {data} show order {number}", soft_wrap=True)
+    stdout.print(f"  python -m worker --data {data} trace {number}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,48 @@
+"""Writes `worker/sample.csv`, the made-up orders of the demo: `python -m worker.sample`. The same seed, the same file."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+from worker.order_file import COLUMNS
+
+SAMPLE = Path(__file__).with_name("sample.csv")
+_COUNTRIES = ("United Kingdom", "France", "Germany", "EIRE", "Norway")
+_BAD = (
+    {"Quantity": "many"}, {"UnitPrice": "0"}, {"UnitPrice": "1.234"}, {"InvoiceDate": "2010-12-01"}, {"StockCode": ""},
+    {"Country": " "}, {"InvoiceNo": ""}, {"Quantity": "0"}, {"UnitPrice": "-2.50"},
+)  # fmt: skip
+
+
+def write_sample(path: Path = SAMPLE, seed: int = 2010) -> None:
+    """Write about 200 documents, with every kind of bad row."""
+    chance = random.Random(seed)  # noqa: S311 made-up data, no secret
+    products = [(f"{20000 + number}{chance.choice(('', 'A', 'B'))}", f"MADE-UP THING, NO. {number}") for number in range(80)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(COLUMNS)
+        for index in range(200):
+            is_return = index % 14 == 13
+            number = f"{'C' if is_return else ''}{700000 + index}"
+            at = f"{1 + index // 60:02}/12/2010 {8 + index % 10:02}:{index % 60:02}"
+            customer = chance.choice(("", str(chance.randint(12000, 18000))))
+            country = chance.choice(_COUNTRIES)
+            for _ in range(chance.choice((1, 2, 3, 5, 8))):
+                code, name = chance.choice(products)
+                quantity = chance.choice((1, 2, 4, 6, 12, 12, 24)) * (-1 if is_return else 1)
+                price = f"{chance.choice((0.85, 1.25, 2.55, 4.95, 12.75))}"
+                row = dict(zip(COLUMNS, (number, code, name, str(quantity), at, price, customer, country), strict=True))
+                out.writerow(row.values())
+                if chance.random() < 0.04:  # noqa: PLR2004 one row in 25 has a bad twin
+                    out.writerow((row | chance.choice(_BAD)).values())
+            if index % 50 == 25:  # noqa: PLR2004 some rows have too few fields
+                out.writerow((number, "short"))
+        # A document without a good row, and one with a return's number and an order's quantity.
+        out.writerow(("700900", "20001", "NOTHING TO PAY", "1", "01/12/2010 08:00", "0", "", "France"))
+        out.writerow(("C700901", "20001", "WRONG WAY", "5", "01/12/2010 08:00", "1.00", "", "France"))
+
+
+if __name__ == "__main__":
+    write_sample()
