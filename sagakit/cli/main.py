@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sagakit.cli import doctor, messages, sagas, start, trace
+from sagakit.cli import doctor, messages, query, sagas, start, trace
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -37,7 +37,7 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
 
     cli.command()(start.start)
     cli.command()(messages.send)
-    cli.command()(messages.query)
+    cli.command(cls=query.QueryCommand)(query.query)
     cli.command()(messages.events)
     cli.command()(messages.show)
     cli.add_typer(sagas.app, name="sagas")

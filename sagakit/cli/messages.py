@@ -1,4 +1,4 @@
-"""`send`, `events`, `show` and `query`: commands in, and what is known out."""
+"""`send`, `events` and `show`: commands in, and what has happened out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.pretty import Pretty
-from sqlmodel import col, select
 
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import open_system, session_of, traced
@@ -17,7 +16,6 @@ from sagakit.messages import RecordedEvent
 from sagakit.repository import Context
 
 _PAGE = 500
-_OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "like")
 _MAX_JSON = 256 * 1024
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
@@ -125,42 +123,3 @@ async def show(
     print_table("its events", ("version", "type", "command", "actor", "recorded"), [
         (e.version, e.type, e.metadata.command, e.metadata.actor, e.recorded_at) for e in recorded
     ])
-
-
-@runs
-async def query(
-    context: typer.Context,
-    read_model: Annotated[str, typer.Argument(help="The read model's name, like order_summary.")],
-    where: Annotated[
-        list[tuple[str, str, str]] | None, typer.Option(help=f"COLUMN OP VALUE; OP is one of {', '.join(_OPERATORS)}; repeat it for and.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Query a read model."""
-    session = session_of(context)
-    service, projection = session.services.projection(read_model)
-    table = projection.table
-    statement = select(table)
-    for column, operator, value in where or []:
-        if column not in table.model_fields:
-            raise InvalidInput(f"{read_model} has no column {column!r}; it has {', '.join(table.model_fields)}")
-        if operator not in _OPERATORS:
-            raise InvalidInput(f"{operator!r} is no operator; known: {', '.join(_OPERATORS)}")
-        attribute = col(getattr(table, column))
-        if operator == "like":
-            statement = statement.where(attribute.like(value))
-            continue
-        try:
-            wanted = TypeAdapter(table.model_fields[column].annotation).validate_python(value)
-        except ValidationError as error:
-            raise InvalidInput(f"--where {column} {operator} {value}: {error.errors()[0]['msg']}") from None
-        comparison = f"__{operator}__"
-        statement = statement.where(getattr(attribute, comparison)(wanted))
-    async with open_system(session) as system:
-        opened = await system.open(service.name)
-        async with opened.tables.transaction() as database:
-            rows = [row.model_dump(mode="json") for row in (await database.exec(statement)).all()]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(f"{read_model}: {len(rows)} rows", list(table.model_fields), [list(row.values()) for row in rows])

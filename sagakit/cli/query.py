@@ -1,0 +1,77 @@
+"""`query`: reads a read model with conditions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from sqlmodel import col, select
+from typer.core import TyperCommand
+
+from sagakit.cli.messages import AsJson
+from sagakit.cli.output import fail, print_json, print_table, runs
+from sagakit.cli.session import open_system, session_of
+from sagakit.errors import InvalidInput
+
+_OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "like")
+_JOINT = "\x1f"
+
+
+class QueryCommand(TyperCommand):
+    """Lets ``--where`` take three words at a time, as often as wanted: typer knows one or the other, not both."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Join the three words behind each ``--where`` into one."""
+        joined: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            joined.append(word)
+            if word == "--where":
+                condition, rest = rest[:3], rest[3:]
+                if len(condition) < 3:  # noqa: PLR2004 column, operator, value
+                    fail(InvalidInput(f"--where needs COLUMN OP VALUE, not {' '.join(condition) or 'nothing'}"))
+                joined.append(_JOINT.join(condition))
+        return super().parse_args(ctx, joined)
+
+
+@runs
+async def query(
+    context: typer.Context,
+    read_model: Annotated[str, typer.Argument(help="The read model's name, like order_summary.")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN OP VALUE", help=f"OP is one of {', '.join(_OPERATORS)}; repeat it for and."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Query a read model."""
+    session = session_of(context)
+    service, projection = session.services.projection(read_model)
+    table = projection.table
+    statement = select(table)
+    for condition in where or []:
+        column, operator, value = condition.split(_JOINT)
+        if column not in table.model_fields:
+            raise InvalidInput(f"{read_model} has no column {column!r}; it has {', '.join(table.model_fields)}")
+        if operator not in _OPERATORS:
+            raise InvalidInput(f"{operator!r} is no operator; known: {', '.join(_OPERATORS)}")
+        attribute = col(getattr(table, column))
+        if operator == "like":
+            statement = statement.where(attribute.like(value))
+            continue
+        try:
+            wanted = TypeAdapter(table.model_fields[column].annotation).validate_python(value)
+        except ValidationError as error:
+            raise InvalidInput(f"--where {column} {operator} {value}: {error.errors()[0]['msg']}") from None
+        comparison = f"__{operator}__"
+        statement = statement.where(getattr(attribute, comparison)(wanted))
+    async with open_system(session) as system:
+        opened = await system.open(service.name)
+        async with opened.tables.transaction() as database:
+            rows = [row.model_dump(mode="json") for row in (await database.exec(statement)).all()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(f"{read_model}: {len(rows)} rows", list(table.model_fields), [list(row.values()) for row in rows])
