@@ -8,11 +8,13 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any, Literal, get_args
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from sagakit.consumer import Consumer
 from sagakit.errors import InvalidInput
@@ -145,6 +147,11 @@ class Runtime:
                 interceptors=[CommandRouting(self._system.services)],
                 workflow_runner=workflow_runner(tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
+                # Named here, or the SDK hashes every loaded module at each start to make a build id up.
+                deployment_config=WorkerDeploymentConfig(
+                    WorkerDeploymentVersion(deployment_name=f"sagakit-{service.name}", build_id=version("sagakit")),
+                    use_worker_versioning=False,
+                ),
                 max_concurrent_activities=20,
                 max_concurrent_workflow_tasks=20,
             )

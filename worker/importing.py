@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,7 +22,8 @@ from sagakit.system import System
 from worker.order_file import Document, OrderFile
 
 _IN_FLIGHT = 16
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.4
+_ROUNDS_PER_PARKED = 10
 Progress = Callable[[str, int, int], None]
 
 
@@ -94,23 +96,37 @@ async def outcomes(system: System) -> dict[str, OrderSummaryRow]:
     return {row.document: row for row in rows}
 
 
+async def _open_documents(system: System, numbers: set[str]) -> set[str]:
+    """Find the documents that have not ended."""
+    opened = await system.open("orders")
+    async with opened.tables.transaction() as session:
+        ended = set((await session.exec(select(OrderSummaryRow.document).where(OrderSummaryRow.status != "open"))).all())
+    return numbers - ended
+
+
 async def wait_for_outcomes(
     system: System, numbers: set[str], parked: Callable[[], Awaitable[set[str]]], progress: Progress, stop: asyncio.Event
 ) -> set[str]:
     """Wait until every document has ended or is parked; return the parked ones. Ends early when ``stop`` is set."""
+    stuck: set[str] = set()
+    rounds = 0
     while not stop.is_set():
-        rows = await outcomes(system)
-        ended = {number for number in numbers if number in rows and rows[number].status != "open"}
-        waiting = numbers - ended
-        stuck = (await parked()) & waiting if waiting else set()
-        progress("outcomes", len(ended) + len(stuck), len(numbers))
-        if len(ended) + len(stuck) == len(numbers):
-            return stuck
-        try:
-            await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
-        except TimeoutError:
-            continue
+        waiting = await _open_documents(system, numbers)
+        # Parked sagas are rare and dear to ask for.
+        if waiting and rounds % _ROUNDS_PER_PARKED == 0:
+            stuck = await parked()
+        rounds += 1
+        waiting -= stuck
+        progress("outcomes", len(numbers) - len(waiting), len(numbers))
+        if not waiting:
+            return stuck & numbers
+        await _pause(stop)
     return set()
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
 
 
 async def wait_for_reports(system: System, stop: asyncio.Event) -> None:
@@ -126,7 +142,4 @@ async def wait_for_reports(system: System, stop: asyncio.Event) -> None:
             handled |= set((await session.exec(select(ParkedRow.event_id))).all())
         if wanted <= handled:
             return
-        try:
-            await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
-        except TimeoutError:
-            continue
+        await _pause(stop)

@@ -74,4 +74,5 @@ async def query(
     if as_json:
         print_json(rows)
     else:
-        print_table(f"{read_model}: {len(rows)} rows", list(table.model_fields), [list(row.values()) for row in rows])
+        columns = list(table.model_fields)
+        print_table(f"{read_model}: {len(rows)} rows", columns, [[row[column] for column in columns] for row in rows])

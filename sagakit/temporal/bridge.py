@@ -32,6 +32,7 @@ class SagaStarter:
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                request_eager_start=True,  # one round trip less when the worker is in this process
                 static_summary=f"{self._saga.saga_name} of {recorded.stream}, started by {recorded.type}"[:200],
                 memo={"correlation_id": correlation_id, "event_id": str(recorded.id)},
                 search_attributes=TypedSearchAttributes(
