@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any, Literal, get_args
 
 import structlog
@@ -16,6 +15,7 @@ from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from sagakit import __version__
 from sagakit.consumer import Consumer
 from sagakit.errors import InvalidInput
 from sagakit.leadership import Leader
@@ -149,7 +149,7 @@ class Runtime:
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.
                 deployment_config=WorkerDeploymentConfig(
-                    WorkerDeploymentVersion(deployment_name=f"sagakit-{service.name}", build_id=version("sagakit")),
+                    WorkerDeploymentVersion(deployment_name=f"sagakit-{service.name}", build_id=__version__),
                     use_worker_versioning=False,
                 ),
                 max_concurrent_activities=20,

@@ -1,0 +1,24 @@
+"""Sagas over event-sourced services: what you derive from and list. Loads no database or broker driver."""
+
+from sagakit.aggregate import Aggregate, applies, handles
+from sagakit.errors import DomainError
+from sagakit.messages import Command, Event, Identifier, RecordedEvent
+from sagakit.projection import Projection, projects
+from sagakit.saga import Saga
+from sagakit.service import Service
+
+__version__ = "0.1.0"
+__all__ = [
+    "Aggregate",
+    "Command",
+    "DomainError",
+    "Event",
+    "Identifier",
+    "Projection",
+    "RecordedEvent",
+    "Saga",
+    "Service",
+    "applies",
+    "handles",
+    "projects",
+]
