@@ -37,7 +37,8 @@ def _activity(
 
         async def one(index: int, payload: dict[str, Any]) -> CommandOutcome:
             async with limit:
-                activity.heartbeat(index)
+                if len(request.commands) > 1:
+                    activity.heartbeat(index)
                 return await _handle_one(command_type, aggregate_type, repository, request, index, payload)
 
         outcomes = await asyncio.gather(*(one(index, payload) for index, payload in enumerate(request.commands)))

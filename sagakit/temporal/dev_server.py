@@ -30,6 +30,8 @@ _MODULE = Path(__file__).resolve().parents[2] / "compose" / "temporal"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 _ATTRIBUTES = ("SagaStatus=Keyword", "CorrelationId=Keyword")
 _SET_PARENT_DEATH_SIGNAL = 1
+# One partition a queue: four, the default, only forward tasks to each other on a single small server.
+_DYNAMIC = ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1")
 Progress = Callable[[str], None]
 
 
@@ -139,6 +141,7 @@ async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServe
     command += ["--db-filename", str(folder / "temporal.db"), "--log-level", "error"]
     command += [word for pragma in _PRAGMAS for word in ("--sqlite-pragma", pragma)]
     command += [word for attribute in _ATTRIBUTES for word in ("--search-attribute", attribute)]
+    command += [word for value in _DYNAMIC for word in ("--dynamic-config-value", value)]
     with (folder / "temporal.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603, ASYNC220 our own words; starting is quick
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent, start_new_session=True
