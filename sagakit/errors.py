@@ -1,18 +1,18 @@
 """Every error that sagakit raises on purpose.
 
-    SagakitError
-    ├── DomainError              the business says no: never retried, leads to compensation
-    │   └── StepRefused          a saga's step was refused by the aggregate that it went to
-    └── InfrastructureError      the machine failed: retried
-        ├── ConcurrencyError     somebody else appended first: reload and decide again
-        ├── DuplicateCommand     the idempotency key is taken: its recorded outcome is the answer
-        ├── StoreUnavailable     the database cannot be reached
-        ├── BusUnavailable       the message could not be handed over for certain
-        ├── TemporalUnavailable  no Temporal server, or none could be started
-        └── LeaseLost            another process leads now
-    InvalidInput                 what was given cannot be used; the text names place and remedy
-    ├── UnknownMessage           a type name that no registry entry knows
-    └── WrongSettings            all wrong settings at once
+SagakitError
+├── DomainError              the business says no: never retried, leads to compensation
+│   └── StepRefused          a saga's step was refused by the aggregate that it went to
+└── InfrastructureError      the machine failed: retried
+    ├── ConcurrencyError     somebody else appended first: reload and decide again
+    ├── DuplicateCommand     the idempotency key is taken: its recorded outcome is the answer
+    ├── StoreUnavailable     the database cannot be reached
+    ├── BusUnavailable       the message could not be handed over for certain
+    ├── TemporalUnavailable  no Temporal server, or none could be started
+    └── LeaseLost            another process leads now
+InvalidInput                 what was given cannot be used; the text names place and remedy
+├── UnknownMessage           a type name that no registry entry knows
+└── WrongSettings            all wrong settings at once
 """
 
 from __future__ import annotations

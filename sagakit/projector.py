@@ -27,7 +27,13 @@ class Projector:
     """
 
     def __init__(
-        self, projection: Projection, store: EventStore, tables: ReadModels, registry: Registry, leader: Leader, poll_seconds: float
+        self,
+        projection: Projection,
+        store: EventStore,
+        tables: ReadModels,
+        registry: Registry,
+        leader: Leader,
+        poll_seconds: float,
     ) -> None:
         """Take what it reads from, what it writes to, and the lease it leads by."""
         self._projection, self._store, self._tables, self._registry = projection, store, tables, registry

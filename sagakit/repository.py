@@ -8,13 +8,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import Status, StatusCode
+from pydantic import TypeAdapter, ValidationError
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
 from sagakit.messages import Command, CommandOutcome, Event, Identifier, Metadata, RecordedEvent, Registry, new_event
 from sagakit.ports import Append, EventStore
 from sagakit.telemetry import current_traceparent, tracer
-from pydantic import TypeAdapter, ValidationError
 
 _MAX_EVENT_BYTES = 256 * 1024
 _CONFLICT_RETRIES = 30
@@ -74,9 +74,7 @@ class Repository:
                 span.set_attribute("sagakit.refusal", outcome.code or "")
             return outcome
 
-    async def undo(
-        self, aggregate_type: type[Aggregate], command: Command, context: Context, do_key: str
-    ) -> CommandOutcome:
+    async def undo(self, aggregate_type: type[Aggregate], command: Command, context: Context, do_key: str) -> CommandOutcome:
         """Undo what the command with ``do_key`` did: by ``command`` when it was done, by nothing when it never was.
 
         The fence: when the do has no outcome yet, its key is taken here, so that a late do is refused (failures D1, D2).
@@ -144,5 +142,7 @@ class Repository:
         envelopes = tuple(new_event(event, metadata) for event in events)
         for envelope in envelopes:
             if len(envelope.data.encode()) > _MAX_EVENT_BYTES:
-                raise InvalidInput(f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead")
+                raise InvalidInput(
+                    f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead"
+                )
         return envelopes

@@ -183,7 +183,9 @@ class Runtime:
         for loop in self._loops:
             loop.stop()
         await asyncio.gather(*(worker.shutdown() for worker in self._workers if worker.is_running), return_exceptions=True)
-        _, pending = await asyncio.wait(self._tasks, timeout=self._system.settings.drain_seconds) if self._tasks else (set(), set())
+        _, pending = (
+            await asyncio.wait(self._tasks, timeout=self._system.settings.drain_seconds) if self._tasks else (set(), set())
+        )
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)

@@ -40,15 +40,21 @@ class Settings(BaseSettings):
     )
     temporal_binary: Path | None = Field(None, description="Temporal dev server or CLI to start, before any other is looked for")
     temporal_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="Port of the dev server; 0 takes a free one")
-    temporal_ui_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="Port of the dev server's UI; 0 takes a free one")
+    temporal_ui_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="Port of the dev server's UI; 0 takes a free one"
+    )
     otlp_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
         description="OTLP/HTTP collector for spans; the local span files are written anyway",
     )
     relay_batch: Annotated[int, Field(ge=1, le=1000)] = Field(200, description="Events that the relay has in flight at most")
-    lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(5.0, description="Seconds after which a silent leader is replaced")
-    poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(0.25, description="Seconds between looks at the log without a wake-up")
+    lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
+        5.0, description="Seconds after which a silent leader is replaced"
+    )
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        0.25, description="Seconds between looks at the log without a wake-up"
+    )
     publish_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="Seconds until a publish counts as unknown")
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")

@@ -68,7 +68,9 @@ class System:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnavailable(f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA") from error
+            raise StoreUnavailable(
+                f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA"
+            ) from error
         return SqliteEventStore(name, path), SqlReadModels(sqlite_engine(path)), f"the database file {path}"
 
     async def _postgres(self, name: str) -> tuple[PostgresEventStore, SqlReadModels, str]:

@@ -29,8 +29,12 @@ from worker.services import SERVICES
 from worker.summary import print_summary, summarise, write_summary
 
 cli = build(SERVICES)
-Stock = Annotated[int, typer.Option("--stock-per-product", min=0, max=999_999_999, help="Units each product is seeded with, once.")]
-Decline = Annotated[str, typer.Option("--decline-over", help="Payments above this total, in GBP, are declined; 'none' declines none.")]
+Stock = Annotated[
+    int, typer.Option("--stock-per-product", min=0, max=999_999_999, help="Units each product is seeded with, once.")
+]
+Decline = Annotated[
+    str, typer.Option("--decline-over", help="Payments above this total, in GBP, are declined; 'none' declines none.")
+]
 SummaryFile = Annotated[Path | None, typer.Option("--summary-file", help="Write the figures as JSON into this file.")]
 
 

@@ -69,14 +69,18 @@ def _command(document: Document, options: ImportOptions) -> Command:
     )
 
 
-async def _send_all(system: System, commands: list[Command], options: ImportOptions, progress: Callable[[int], None]) -> list[str]:
+async def _send_all(
+    system: System, commands: list[Command], options: ImportOptions, progress: Callable[[int], None]
+) -> list[str]:
     limit, done = asyncio.Semaphore(_IN_FLIGHT), 0
 
     async def one(command: Command) -> str:
         nonlocal done
         async with limit:
             # No idempotency key: the aggregate itself knows the document, and its refusal tells a known from a new one.
-            outcome = await system.send(command, Context(correlation_id=f"{command.command_name}/{command.aggregate_id}", actor=options.actor))
+            outcome = await system.send(
+                command, Context(correlation_id=f"{command.command_name}/{command.aggregate_id}", actor=options.actor)
+            )
         done += 1
         progress(done)
         if outcome.status == "done":

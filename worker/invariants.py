@@ -87,6 +87,7 @@ async def _read_models(system: System, facts: list[Fact]) -> bool:
         summary = {r.document: (r.status, r.total, r.lines) for r in (await session.exec(select(OrderSummaryRow))).all()}
     async with (await system.open("reporting")).tables.transaction() as session:
         product_sales = {
-            r.product: (r.shipped_quantity, r.returned_quantity, r.revenue) for r in (await session.exec(select(ProductSalesRow))).all()
+            r.product: (r.shipped_quantity, r.returned_quantity, r.revenue)
+            for r in (await session.exec(select(ProductSalesRow))).all()
         }
     return summary == documents and product_sales == sales

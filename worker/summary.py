@@ -57,12 +57,18 @@ async def summarise(
 def print_summary(summary: dict[str, Any], file: OrderFile, rows: dict[str, OrderSummaryRow]) -> None:
     """Show the figures, the reasons of compensation and the rejects."""
     print_table("outcomes", ("what", "count"), [(k.replace("_", " "), v) for k, v in summary.items() if k != "invariants"])
-    reasons = Counter(row.reason.partition(":")[0].partition(" has ")[0][:60] for row in rows.values() if row.status == "cancelled")
+    reasons = Counter(
+        row.reason.partition(":")[0].partition(" has ")[0][:60] for row in rows.values() if row.status == "cancelled"
+    )
     declined = sum(count for reason, count in reasons.items() if reason.startswith("payment declined"))
     stdout.print(f"Compensated: {declined} for payment, {sum(reasons.values()) - declined} for stock or another reason.")
     shown = [(r.row, r.column, r.reason) for r in file.rejects[:_SHOWN_REJECTS]]
     if shown:
-        print_table(f"rejected rows ({len(shown)} of {len(file.rejects)})", ("line", "column", "reason"), [tuple(map(_plain, r)) for r in shown])
+        print_table(
+            f"rejected rows ({len(shown)} of {len(file.rejects)})",
+            ("line", "column", "reason"),
+            [tuple(map(_plain, r)) for r in shown],
+        )
     for name, holds in summary["invariants"].items():
         stdout.print(f"invariant {name}: " + ("[green]holds[/]" if holds else "[bold red]BROKEN[/]"))
 

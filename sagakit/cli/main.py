@@ -17,12 +17,16 @@ from sagakit.service import Service
 
 def build(services: Sequence[Service] | None = None) -> typer.Typer:
     """Make the command line; without a list of services it asks for ``--app``."""
-    cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Sagas over event-sourced services.")
+    cli = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Sagas over event-sourced services."
+    )
 
     @cli.callback()
     def prepare(
         context: typer.Context,
-        app: Annotated[str | None, typer.Option(help="Your list of services: a module like mydomain.services, or module:NAME.")] = None,
+        app: Annotated[
+            str | None, typer.Option(help="Your list of services: a module like mydomain.services, or module:NAME.")
+        ] = None,
         data: Annotated[Path | None, typer.Option(help="Folder of the embedded databases and span files (SAGAKIT_DATA).")] = None,
         verbose: Annotated[bool, typer.Option(help="Log what goes on, to stderr.")] = False,
     ) -> None:

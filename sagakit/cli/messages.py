@@ -51,7 +51,9 @@ async def send(
     try:
         message = command_type.model_validate_json(json.dumps(fields | {command_type.id_field: aggregate_id}))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)
+        )
         raise InvalidInput(f"{command} does not fit: {problems}") from None
     async with traced(session, "send"), open_system(session) as system:
         outcome = await system.send(message, Context(key=key, actor=actor, correlation_id=f"{command}/{aggregate_id}"))
@@ -120,6 +122,8 @@ async def show(
         print_json({"state": state.model_dump(mode="json"), "events": [_event_json(event) for event in recorded]})
         return
     stdout.print(Pretty(state))
-    print_table("its events", ("version", "type", "command", "actor", "recorded"), [
-        (e.version, e.type, e.metadata.command, e.metadata.actor, e.recorded_at) for e in recorded
-    ])
+    print_table(
+        "its events",
+        ("version", "type", "command", "actor", "recorded"),
+        [(e.version, e.type, e.metadata.command, e.metadata.actor, e.recorded_at) for e in recorded],
+    )

@@ -39,7 +39,9 @@ async def list_sagas(
     if as_json:
         print_json(rows)
     else:
-        print_table(f"{len(rows)} sagas", ("workflow id", "status", "correlation", "started", "closed"), [list(r.values()) for r in rows])
+        print_table(
+            f"{len(rows)} sagas", ("workflow id", "status", "correlation", "started", "closed"), [list(r.values()) for r in rows]
+        )
 
 
 async def list_by_status(client: Client, status: str | None) -> list[dict[str, str | None]]:

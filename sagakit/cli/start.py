@@ -63,11 +63,16 @@ async def running(
 async def start(
     context: typer.Context,
     service: Annotated[list[str] | None, typer.Option(help="A service to run; repeat it. All when left out.")] = None,
-    role: Annotated[list[str] | None, typer.Option(help=f"A role to run: {', '.join(ROLES)}; repeat it. All when left out.")] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help=f"A role to run: {', '.join(ROLES)}; repeat it. All when left out.")
+    ] = None,
 ) -> None:
     """Run services until SIGTERM or ^C: handle commands, publish events, run sagas, feed read models."""
     session, stop = session_of(context), stop_on_signals()
-    async with traced(session, "-".join(service or ["all"])), running(session, service or (), role or ()) as (_, runtime, location):
+    async with (
+        traced(session, "-".join(service or ["all"])),
+        running(session, service or (), role or ()) as (_, runtime, location),
+    ):
         where = f"Temporal {location.address}" + (f", its UI {location.ui}" if location.ui else "")
         stderr.print(f"Running {', '.join(service or ['all services'])}. {where}. End with ^C.")
         await runtime.run_until(stop)

@@ -23,7 +23,9 @@ Span = dict[str, Any]
 @runs
 async def trace(
     context: typer.Context,
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="An aggregate's id (an order's number), or a trace id of 32 hex digits.")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="An aggregate's id (an order's number), or a trace id of 32 hex digits.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
 ) -> None:
     """Draw the trace of one business conversation, from its first command to the read models."""
@@ -31,7 +33,9 @@ async def trace(
     trace_id = identifier if re.fullmatch(r"[0-9a-f]{32}", identifier) else await _trace_of(session, identifier)
     spans = read_spans(session.settings.data / "spans", trace_id)
     if not spans:
-        raise InvalidInput(f"no span of trace {trace_id} is in {session.settings.data / 'spans'}; its processes may have run elsewhere")
+        raise InvalidInput(
+            f"no span of trace {trace_id} is in {session.settings.data / 'spans'}; its processes may have run elsewhere"
+        )
     if as_json:
         print_json(spans)
     else:
@@ -90,7 +94,10 @@ def _draw(trace_id: str, spans: list[Span]) -> None:
         line = " " * start + "━" * min(bar, _WIDTH - start)
         color = "red" if span["status"] == "error" else "yellow" if span["trace_id"] != trace_id else "cyan"
         name = "  " * depth + ("↗ " if span["trace_id"] != trace_id else "") + span["name"]
-        stdout.print(f"{name[:58]:<58} {span['resource'][:10]:<10} [{color}]{line:<{_WIDTH}}[/] {(span['end'] - span['start']) / 1e6:8.1f} ms", soft_wrap=True)
+        stdout.print(
+            f"{name[:58]:<58} {span['resource'][:10]:<10} [{color}]{line:<{_WIDTH}}[/] {(span['end'] - span['start']) / 1e6:8.1f} ms",
+            soft_wrap=True,
+        )
         for child in children[span["span_id"]]:
             draw(child, depth + 1)
 

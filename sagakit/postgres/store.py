@@ -44,7 +44,12 @@ class PostgresEventStore:
         """Connect, and begin to send and to hear wake-ups."""
         try:
             pool = await asyncpg.create_pool(
-                self._url, min_size=1, max_size=10, command_timeout=30, timeout=10, server_settings={"application_name": "sagakit"}
+                self._url,
+                min_size=1,
+                max_size=10,
+                command_timeout=30,
+                timeout=10,
+                server_settings={"application_name": "sagakit"},
             )
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise StoreUnavailable(
@@ -107,7 +112,9 @@ class PostgresEventStore:
 
     def reader(self, after: int) -> GapHoldReader:
         """See the port."""
-        return GapHoldReader(lambda query, *args: self._run(lambda: self._pool.fetch(query, *args)), self._recorded, _COLUMNS, after)
+        return GapHoldReader(
+            lambda query, *args: self._run(lambda: self._pool.fetch(query, *args)), self._recorded, _COLUMNS, after
+        )
 
     def on_commit(self, wake: Callable[[], None]) -> None:
         """See the port."""

@@ -53,7 +53,11 @@ class RabbitBus:
         if purpose not in self._connections:
             try:
                 self._connections[purpose] = await aio_pika.connect_robust(
-                    self._url, timeout=10, heartbeat=10, reconnect_interval=1, client_properties={"connection_name": f"sagakit {purpose}"}
+                    self._url,
+                    timeout=10,
+                    heartbeat=10,
+                    reconnect_interval=1,
+                    client_properties={"connection_name": f"sagakit {purpose}"},
                 )
             except (OSError, TimeoutError, AMQPError) as error:
                 raise BusUnavailable(f"RabbitMQ does not answer: {error}. Start it, or correct SAGAKIT_BUS") from error
@@ -136,7 +140,9 @@ class RabbitBus:
         in_hand: set[asyncio.Task[None]] = set()
         is_stopping = False
 
-        async def one(message: AbstractIncomingMessage, event: RecordedEvent, before: asyncio.Event | None, mine: asyncio.Event) -> None:
+        async def one(
+            message: AbstractIncomingMessage, event: RecordedEvent, before: asyncio.Event | None, mine: asyncio.Event
+        ) -> None:
             try:
                 if before is not None:
                     await before.wait()

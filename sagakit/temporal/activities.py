@@ -64,7 +64,9 @@ async def _handle_one(
     try:
         command = command_type.model_validate(payload)
     except ValidationError as error:
-        raise ApplicationError(f"{command_type.command_name}: {error.errors()[0]['msg']}", type="invalid_command", non_retryable=True) from None
+        raise ApplicationError(
+            f"{command_type.command_name}: {error.errors()[0]['msg']}", type="invalid_command", non_retryable=True
+        ) from None
     key = f"{request.key}/{index}"
     context = Context(
         correlation_id=request.correlation_id,

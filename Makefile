@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+DATA ?= .data
+export PYTHON
+run := .venv/bin/python
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+set-up:
+	@scripts/set-up.sh requirements.lock
+
+set-up-dev:
+	@scripts/set-up.sh requirements-dev.lock
+
+demo: set-up ## import sample orders, watch them become sagas; KEEP=1 leaves it running, ARGS="--input FILE ..."
+	@data=$$(mktemp -d "$${TMPDIR:-/tmp}/sagakit-demo-XXXXXX"); echo "data folder: $$data" >&2; \
+	exec $(run) -m worker --data "$$data" demo $(if $(KEEP),--keep) $(ARGS)
+
+start: set-up ## run all services on the data folder .data until ^C
+	@exec $(run) -m worker --data "$(DATA)" start $(ARGS)
+
+test: set-up-dev ## run all tests on real PostgreSQL, RabbitMQ and Temporal
+	@scripts/install-services.sh
+	@REQUIRE_SERVICES=$${REQUIRE_SERVICES-1} $(run) -m pytest $(ARGS)
+
+test-fast: set-up-dev ## run the tests that need no server
+	@$(run) -m pytest tests/unit tests/architecture $(ARGS)
+
+check: set-up-dev ## format, lint, types, imports, architecture
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(run) -m pytest -q tests/architecture
+
+format: set-up-dev ## rewrite the code in the house format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+up: ## start the real parts with Docker
+	docker compose -f compose/compose.yaml up --wait -d
+
+down: ## stop them, keeping their data
+	docker compose -f compose/compose.yaml down
+
+lock: set-up-dev ## renew both lock files
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 pyproject.toml -o requirements.lock
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
+
+.PHONY: help set-up set-up-dev demo start test test-fast check format up down lock
