@@ -21,7 +21,7 @@ class OrderSummaryRow(SQLModel, table=True):
     customer: str
     country: str
     lines: int
-    total: Decimal = Field(sa_type=Numeric(18, 2))  # type: ignore[call-overload]
+    total: Decimal = Field(sa_type=Numeric(18, 2))
     status: str = Field(index=True)
     reason: str = ""
     placed_at: str

@@ -19,7 +19,7 @@ class ProductSalesRow(SQLModel, table=True):
     product: str = Field(primary_key=True)
     shipped_quantity: int = 0
     returned_quantity: int = 0
-    revenue: Decimal = Field(default=Decimal(0), sa_type=Numeric(18, 2))  # type: ignore[call-overload]
+    revenue: Decimal = Field(default=Decimal(0), sa_type=Numeric(18, 2))
 
 
 class ProductSales(Projection, name="product_sales", table=ProductSalesRow):

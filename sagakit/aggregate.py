@@ -56,7 +56,7 @@ class Aggregate(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, category: str, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, category: str, **kwargs: Any) -> None:  # type: ignore[override]
         """Take the category (the part of the stream name before the dash) and collect the marked methods."""
         super().__pydantic_init_subclass__(**kwargs)
         if not category.isidentifier():

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import InfrastructureError
 from sagakit.messages import RecordedEvent
 from sagakit.ports import ReadModels
 from sagakit.sql import bookkeeping
-from sagakit.telemetry import SpanKind, child_span
+from sagakit.telemetry import child_span
 
 _log = structlog.get_logger("sagakit.consumer")
 Effect = Callable[[AsyncSession, RecordedEvent], Awaitable[None]]
@@ -43,7 +44,7 @@ class Consumer:
         """Handle one event; returns when its effect, or its parking, is committed."""
         attempt = 0
         attributes = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
-        with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, **attributes):
+        with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, attributes):
             while True:
                 try:
                     await self._handle_once(event)
@@ -51,7 +52,7 @@ class Consumer:
                     # The machine failed, not the message: no attempt is spent, and nothing is parked.
                     _log.warning("waiting", consumer=self.name, reason=str(error))
                     await asyncio.sleep(min(5.0, 0.1 * 2 ** min(attempt, 6)))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 whatever a handler raises is counted, logged and parked
                     attempt += 1
                     _log.exception("failed", consumer=self.name, stream=event.stream, attempt=attempt)
                     if attempt >= self._attempts:

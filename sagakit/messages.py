@@ -36,7 +36,7 @@ class Event(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, name: str, version: int = 1, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, name: str, version: int = 1, **kwargs: Any) -> None:  # type: ignore[override]
         """Take the stable stored name (``order.placed``) and the schema version, from 1."""
         super().__pydantic_init_subclass__(**kwargs)
         if not _EVENT_NAME.fullmatch(name) or version < 1:
@@ -56,7 +56,7 @@ class Command(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, name: str, id_field: str, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, name: str, id_field: str, **kwargs: Any) -> None:  # type: ignore[override]
         """Take the stable name (``reserve_stock``); it is also the Temporal activity type."""
         super().__pydantic_init_subclass__(**kwargs)
         if not _COMMAND_NAME.fullmatch(name):

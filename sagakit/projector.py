@@ -91,7 +91,7 @@ async def apply_or_park(
     if await bookkeeping.is_parked(session, consumer, event.stream):
         await bookkeeping.park(session, consumer, event, bookkeeping.BEHIND)
         return
-    with child_span(f"project {projection.name}", event.metadata.traceparent, **{"messaging.message.id": str(event.id)}):
+    with child_span(f"project {projection.name}", event.metadata.traceparent, attributes={"messaging.message.id": str(event.id)}):
         try:
             async with session.begin_nested():
                 await projection.apply(session, registry.decode(event), event)

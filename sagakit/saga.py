@@ -181,7 +181,7 @@ class Saga:
         )
         with trace.get_tracer("sagakit").start_as_current_span(f"step {name}"):
             try:
-                return await workflow.execute_activity(
+                reply: StepReply = await workflow.execute_activity(
                     name,
                     request,
                     result_type=StepReply,
@@ -198,6 +198,7 @@ class Saga:
                 if isinstance(error.cause, ApplicationError):
                     raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
                 raise
+            return reply
 
     async def _until_decided(self, step: _Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
         """Send a step that has to succeed; a refusal parks the saga until a person retries or skips it."""

@@ -108,9 +108,12 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         # The value itself is left out: a URL may hold a password.
-        problems = [
-            f"{variable_of(str(e['loc'][0])) if e['loc'] and str(e['loc'][0]) in Settings.model_fields else e['loc'][0] if e['loc'] else 'settings'}: "
-            f"{e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_url=False, include_input=False)
-        ]
+        problems = [f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors(include_input=False)]
         raise WrongSettings("wrong settings: " + "; ".join(problems)) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "settings"
+    name = str(location[0])
+    return variable_of(name) if name in Settings.model_fields else name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import asyncpg
 
@@ -40,7 +42,7 @@ class System:
         self.settings, self.services = settings, services
         self._open: dict[str, OpenService] = {}
 
-    async def __aenter__(self) -> System:
+    async def __aenter__(self) -> Self:
         """Begin."""
         return self
 
@@ -96,10 +98,9 @@ async def _create_if_missing(url: str, what: str) -> None:
             connection = await asyncpg.connect(f"{base}/postgres{'?' + options if options else ''}", timeout=10)
             if not database.replace("_", "").isalnum():
                 raise StoreUnavailable(f"{what}: {database!r} is no name for a database") from error
-            try:
+            # Another process may be quicker.
+            with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
                 await connection.execute(f'create database "{database}"')
-            except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-                pass  # another process was quicker
         await connection.close()
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"{what} cannot be reached: {error}. Start it, or correct SAGAKIT_DATABASE") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,9 @@ def span_context(traceparent: str | None) -> SpanContext | None:
 
 
 @contextmanager
-def child_span(name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int) -> Iterator[None]:
+def child_span(
+    name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Run a block in a span that continues the stored context, and links to it when it is one message's processing."""
     parent = span_context(traceparent)
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
@@ -115,6 +117,6 @@ def child_span(name: str, traceparent: str | None, kind: SpanKind = SpanKind.INT
 def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[None]:
     """Run the publishing of a batch in one client span, linked to the context of each event (at most 128)."""
     links = [Link(context) for traceparent in traceparents[:_MAX_LINKS] if (context := span_context(traceparent))]
-    attributes = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
+    attributes: dict[str, str | int] = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
     with tracer().start_as_current_span(f"send {exchange}", kind=SpanKind.CLIENT, links=links, attributes=attributes):
         yield

@@ -34,7 +34,7 @@ async def check(system: System, facts: list[Fact]) -> dict[str, bool]:
 
 
 def _stock(facts: list[Fact]) -> bool:
-    """Initial + returned = on hand + shipped, per product, and never below zero on the way."""
+    """Check that initial + returned = on hand + shipped, per product, and never below zero on the way."""
     came: dict[str, int] = defaultdict(int)
     on_hand: dict[str, int] = defaultdict(int)
     shipped: dict[str, int] = defaultdict(int)
@@ -53,7 +53,7 @@ def _stock(facts: list[Fact]) -> bool:
 
 
 def _money(facts: list[Fact]) -> bool:
-    """Captured - refunded = totals of completed orders - totals of returns; every other held amount is let go."""
+    """Check that captured - refunded = completed orders - returns, and that every other held amount is let go."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     fields = {"order.completed": "total", "return.closed": "refund"}
     for name, data in facts:

@@ -20,6 +20,8 @@ COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "
 _QUANTITY = re.compile(r"-?[0-9]{1,9}")
 _PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,2})?")
 _WHOLE_FILE = 2**31 - 1
+_DATE = "%d/%m/%Y %H:%M"
+_LONGEST_NAME = 200  # characters, what an aggregate's id may hold
 
 
 @dataclass(frozen=True)
@@ -147,27 +149,47 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | None, str]]:
 
 def _row(cells: dict[str, str]) -> Row | tuple[str, str]:
     """Check the fields of a row; return it, or (column, reason) of its first fault."""
+    return _fault(cells) or Row(
+        product=cells["StockCode"],
+        quantity=int(cells["Quantity"]),
+        unit_price=Decimal(cells["UnitPrice"]).quantize(Decimal("0.01")),
+        placed_at=datetime.strptime(cells["InvoiceDate"], _DATE),  # noqa: DTZ007 the file knows no zone
+        customer=cells["CustomerID"],
+        country=cells["Country"],
+    )
+
+
+def _fault(cells: dict[str, str]) -> tuple[str, str] | None:
+    return _name_fault(cells) or _value_fault(cells) or _sign_fault(cells)
+
+
+def _name_fault(cells: dict[str, str]) -> tuple[str, str] | None:
     for column in ("InvoiceNo", "StockCode", "Country"):
         if not cells[column]:
             return column, "is empty"
-        if len(cells[column]) > 200:  # noqa: PLR2004 what an aggregate's id may hold
-            return column, "is longer than 200 characters"
-        if any(ord(character) < 32 for character in cells[column]):  # noqa: PLR2004 the control characters
+        if len(cells[column]) > _LONGEST_NAME:
+            return column, f"is longer than {_LONGEST_NAME} characters"
+        if any(character < " " for character in cells[column]):
             return column, "holds a control character"
+    return None
+
+
+def _value_fault(cells: dict[str, str]) -> tuple[str, str] | None:
     try:
-        placed_at = datetime.strptime(cells["InvoiceDate"], "%d/%m/%Y %H:%M")  # noqa: DTZ007 the file knows no zone
+        datetime.strptime(cells["InvoiceDate"], _DATE)  # noqa: DTZ007 the file knows no zone
     except ValueError:
         return "InvoiceDate", f"{cells['InvoiceDate'][:40]!r} is not like 31/12/2010 08:26"
     if not _QUANTITY.fullmatch(cells["Quantity"]):
         return "Quantity", f"{cells['Quantity'][:40]!r} is not a whole number of up to 9 digits"
     if not _PRICE.fullmatch(cells["UnitPrice"]):
         return "UnitPrice", f"{cells['UnitPrice'][:40]!r} is not an amount with up to 2 decimals"
-    quantity, price = int(cells["Quantity"]), Decimal(cells["UnitPrice"])
-    if price <= 0:
-        return "UnitPrice", f"{price} is not above 0"
-    is_return = cells["InvoiceNo"].startswith("C")
-    if is_return and quantity >= 0:
-        return "Quantity", f"{quantity} is not below 0 in a return"
-    if not is_return and quantity <= 0:
-        return "Quantity", f"{quantity} is not above 0 in an order"
-    return Row(cells["StockCode"], quantity, price.quantize(Decimal("0.01")), placed_at, cells["CustomerID"], cells["Country"])
+    return None
+
+
+def _sign_fault(cells: dict[str, str]) -> tuple[str, str] | None:
+    quantity = int(cells["Quantity"])
+    if Decimal(cells["UnitPrice"]) <= 0:
+        return "UnitPrice", f"{cells['UnitPrice']} is not above 0"
+    if cells["InvoiceNo"].startswith("C"):
+        return None if quantity < 0 else ("Quantity", f"{quantity} is not below 0 in a return")
+    return None if quantity > 0 else ("Quantity", f"{quantity} is not above 0 in an order")

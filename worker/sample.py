@@ -24,7 +24,7 @@ def write_sample(path: Path = SAMPLE, seed: int = 2010) -> None:
         out = csv.writer(file)
         out.writerow(COLUMNS)
         for index in range(200):
-            is_return = index % 14 == 13
+            is_return = index % 15 == 0 and index > 0
             number = f"{'C' if is_return else ''}{700000 + index}"
             at = f"{1 + index // 60:02}/12/2010 {8 + index % 10:02}:{index % 60:02}"
             customer = chance.choice(("", str(chance.randint(12000, 18000))))

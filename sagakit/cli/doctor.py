@@ -1,4 +1,4 @@
-"""`doctor`: is everything there, and does everything keep up?"""
+"""`doctor`: says whether everything is there, and whether everything keeps up."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -67,7 +68,7 @@ def configure_logging(*, is_verbose: bool) -> None:
     level = logging.INFO if is_verbose else logging.WARNING
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stderr.file),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),

@@ -47,7 +47,7 @@ async def running(
 ) -> AsyncIterator[tuple[System, Runtime, Location]]:
     """Run the loops; what was started here, a Temporal dev server included, is ended at the end of the block."""
     with only_process(session.settings):
-        location = await ensure(session.settings, lambda text: stderr.print(text))
+        location = await ensure(session.settings, stderr.print)
         try:
             client = await connect(location.address, session.settings.temporal_namespace)
             async with open_system(session) as system:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractRobustConnection
 from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 
-from sagakit.errors import BusUnavailable, InvalidInput
+from sagakit.errors import BusUnavailable
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Subscription
-from sagakit.rabbitmq.messages import from_message, to_message
+from sagakit.rabbitmq.intake import Intake
+from sagakit.rabbitmq.messages import to_message
 
 _log = structlog.get_logger("sagakit.rabbitmq")
 _QUEUE_ARGUMENTS = {
@@ -132,66 +132,12 @@ class RabbitBus:
 
     async def consume(self, consumer: str, handle: Handle) -> Callable[[], Awaitable[None]]:
         """See the port. Events of one stream wait for each other; different streams go side by side."""
-        connection = await self._connection("consume")
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=self._prefetch)
-        queue = await channel.get_queue(consumer, ensure=False)
-        tails: OrderedDict[str, asyncio.Event] = OrderedDict()
-        in_hand: set[asyncio.Task[None]] = set()
-        is_stopping = False
-
-        async def one(
-            message: AbstractIncomingMessage, event: RecordedEvent, before: asyncio.Event | None, mine: asyncio.Event
-        ) -> None:
-            try:
-                if before is not None:
-                    await before.wait()
-                if is_stopping:
-                    return  # unacknowledged: the broker gives it to the next consumer
-                await handle(event)
-                await message.ack()
-            except (OSError, RuntimeError, AMQPError) as error:
-                _log.info("not acknowledged, it comes again", event_id=str(event.id), error=repr(error))
-            finally:
-                mine.set()
-                if tails.get(event.stream) is mine:
-                    del tails[event.stream]
-
-        async def on_message(message: AbstractIncomingMessage) -> None:
-            try:
-                event = from_message(message)
-            except InvalidInput as error:
-                _log.error("refused a message", consumer=consumer, reason=str(error))
-                await message.reject(requeue=False)
-                return
-            mine = asyncio.Event()
-            before = tails.get(event.stream)
-            tails[event.stream] = mine
-            task = asyncio.current_task()
-            if task is not None:
-                in_hand.add(task)
-            try:
-                await one(message, event, before, mine)
-            finally:
-                if task is not None:
-                    in_hand.discard(task)
-
-        tag = await queue.consume(on_message)
-
-        async def stop() -> None:
-            nonlocal is_stopping
-            is_stopping = True
-            try:
-                await asyncio.wait_for(queue.cancel(tag), 2)
-            except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
-                _log.info("consumer ended before it was cancelled", error=repr(error))
-            await asyncio.gather(*in_hand, return_exceptions=True)
-            try:
-                await asyncio.wait_for(channel.close(), 2)
-            except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
-                _log.info("channel ended before it was closed", error=repr(error))
-
-        return stop
+        intake = Intake(consumer, handle)
+        try:
+            await intake.start(await self._connection("consume"), self._prefetch)
+        except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
+            raise BusUnavailable(f"RabbitMQ does not give out the queue {consumer}: {error}") from error
+        return intake.stop
 
     async def close(self) -> None:
         """See the port."""

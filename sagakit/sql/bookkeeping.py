@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal
+from sqlalchemy import ColumnElement, Float, cast, extract, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel, col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -22,7 +22,7 @@ BEHIND = "waits behind an earlier event of its stream"
 def _now(session: AsyncSession) -> ColumnElement[float]:
     """Return the database's clock where it has one for all; on SQLite every process shares this machine's clock."""
     if session.get_bind().dialect.name == "postgresql":
-        return func.extract("epoch", func.clock_timestamp())
+        return cast(extract("epoch", func.clock_timestamp()), Float)
     return literal(time.time())
 
 

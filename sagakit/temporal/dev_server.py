@@ -135,7 +135,7 @@ class DevServer:
 
 async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServer:
     """Start a server on loopback with its state in ``folder``. Raises `TemporalUnavailable` when it does not answer."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 once, at start
     port, ui_port = port or free_port(), ui_port or free_port()
     command = [str(binary), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
     command += ["--db-filename", str(folder / "temporal.db"), "--log-level", "error"]
@@ -144,7 +144,12 @@ async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServe
     command += [word for value in _DYNAMIC for word in ("--dynamic-config-value", value)]
     with (folder / "temporal.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603, ASYNC220 our own words; starting is quick
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent, start_new_session=True
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 one system call, nothing that a thread could hold
+            start_new_session=True,
         )
     server = DevServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}", process)
     for _ in range(300):

@@ -43,7 +43,8 @@ def require(settings: Settings) -> Location:
     location = running(settings)
     if location is None:
         raise TemporalUnavailable(
-            f"no Temporal server runs for the data folder {settings.data}. Run `start` first, or name a server in TEMPORAL_ADDRESS"
+            f"no Temporal server runs for the data folder {settings.data}. "
+            "Run `start` first, or name a server in TEMPORAL_ADDRESS"
         )
     return location
 
