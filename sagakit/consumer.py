@@ -66,22 +66,18 @@ class Consumer:
     async def _handle_once(self, event: RecordedEvent) -> None:
         if self._before is not None:
             async with self._tables.transaction() as session:
-                if await self._is_settled(session, event):
+                if not await self._is_wanted(session, event):
                     return
             await self._before(event)
         async with self._one_effect, self._tables.transaction() as session:
-            if await self._is_settled(session, event):
-                return
-            await bookkeeping.enter_inbox(session, self.name, event)
-            if self._effect is not None:
+            if self._effect is None:
+                await bookkeeping.enter_inbox(session, self.name, event)
+            elif await self._is_wanted(session, event) and await bookkeeping.enter_inbox(session, self.name, event):
                 await self._effect(session, event)
 
-    async def _is_settled(self, session: AsyncSession, event: RecordedEvent) -> bool:
-        """Tell whether nothing is left to do: handled before, or parked behind an earlier event of its stream."""
-        if not await bookkeeping.enter_inbox(session, self.name, event):
-            return True
-        await bookkeeping.leave_inbox(session, self.name, event)
-        if not await bookkeeping.is_parked(session, self.name, event.stream):
-            return False
-        await bookkeeping.park(session, self.name, event, bookkeeping.BEHIND)
-        return True
+    async def _is_wanted(self, session: AsyncSession, event: RecordedEvent) -> bool:
+        """Tell whether the event is still to be handled; one that stands behind a parked event is parked here."""
+        standing = await bookkeeping.standing(session, self.name, event)
+        if standing == "behind":
+            await bookkeeping.park(session, self.name, event, bookkeeping.BEHIND)
+        return standing == "new"

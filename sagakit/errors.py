@@ -17,10 +17,9 @@ InvalidInput                 what was given cannot be used; the text names place
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from sagakit.messages import CommandOutcome
+from sagakit.outcome import CommandOutcome
 
 
 class SagakitError(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -115,21 +115,6 @@ class RecordedEvent(NewEvent):
     def aggregate_id(self) -> str:
         """The part of the stream name after the category."""
         return self.stream.partition("-")[2]
-
-
-class CommandOutcome(BaseModel):
-    """What became of a command: kept under its idempotency key and returned again to whoever repeats it.
-
-    ``fenced`` means that the command's undo came first: it was refused before it could do anything.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    status: Literal["done", "refused", "fenced", "nothing_to_undo"]
-    stream: str
-    version: int = 0
-    events: tuple[str, ...] = ()
-    code: str | None = None
-    reason: str | None = None
 
 
 def new_event(event: Event, metadata: Metadata) -> NewEvent:

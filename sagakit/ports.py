@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sagakit.messages import CommandOutcome, NewEvent, RecordedEvent
+from sagakit.messages import NewEvent, RecordedEvent
+from sagakit.outcome import CommandOutcome
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel

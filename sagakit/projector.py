@@ -88,7 +88,7 @@ async def apply_or_park(
     projection: Projection, registry: Registry, session: AsyncSession, consumer: str, event: RecordedEvent
 ) -> None:
     """Apply one event in a savepoint; park it when it cannot be applied or waits behind one that could not."""
-    if await bookkeeping.is_parked(session, consumer, event.stream):
+    if await bookkeeping.standing(session, consumer, event) == "behind":
         await bookkeeping.park(session, consumer, event, bookkeeping.BEHIND)
         return
     with child_span(f"project {projection.name}", event.metadata.traceparent, attributes={"messaging.message.id": str(event.id)}):

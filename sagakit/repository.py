@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
-from sagakit.messages import Command, CommandOutcome, Event, Identifier, Metadata, RecordedEvent, Registry, new_event
+from sagakit.messages import Command, Event, Identifier, Metadata, RecordedEvent, Registry, new_event
+from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore
 from sagakit.telemetry import current_traceparent, tracer
 

@@ -9,7 +9,8 @@ from typing import Self
 import asyncpg
 
 from sagakit.errors import StoreUnavailable
-from sagakit.messages import Command, CommandOutcome
+from sagakit.messages import Command
+from sagakit.outcome import CommandOutcome
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.repository import Context, Repository
 from sagakit.service import Service, ServiceMap

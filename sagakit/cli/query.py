@@ -62,7 +62,7 @@ async def query(
             statement = statement.where(attribute.like(value))
             continue
         try:
-            wanted = TypeAdapter[Any](table.model_fields[column].annotation).validate_python(value)
+            wanted = TypeAdapter[Any](table.model_fields[column].annotation or str).validate_python(value)
         except ValidationError as error:
             raise InvalidInput(f"--where {column} {operator} {value}: {error.errors()[0]['msg']}") from None
         comparison = f"__{operator}__"

@@ -94,10 +94,8 @@ def _draw(trace_id: str, spans: list[Span]) -> None:
         line = " " * start + "━" * min(bar, _WIDTH - start)
         color = "red" if span["status"] == "error" else "yellow" if span["trace_id"] != trace_id else "cyan"
         name = "  " * depth + ("↗ " if span["trace_id"] != trace_id else "") + span["name"]
-        stdout.print(
-            f"{name[:58]:<58} {span['resource'][:10]:<10} [{color}]{line:<{_WIDTH}}[/] {(span['end'] - span['start']) / 1e6:8.1f} ms",
-            soft_wrap=True,
-        )
+        took = (span["end"] - span["start"]) / 1e6
+        stdout.print(f"{name[:58]:<58} {span['resource'][:10]:<10} [{color}]{line:<{_WIDTH}}[/] {took:8.1f} ms", soft_wrap=True)
         for child in children[span["span_id"]]:
             draw(child, depth + 1)
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import asyncpg
 
 from sagakit.errors import ConcurrencyError, DuplicateCommand, StoreUnavailable
-from sagakit.messages import CommandOutcome, Metadata, RecordedEvent
+from sagakit.messages import Metadata, RecordedEvent
+from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append
 from sagakit.postgres.reader import GapHoldReader
 
@@ -53,7 +54,8 @@ class PostgresEventStore:
             )
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise StoreUnavailable(
-                f"the PostgreSQL database of service {self.service} cannot be used: {error}. Start it, or correct SAGAKIT_DATABASE"
+                f"the PostgreSQL database of service {self.service} cannot be used: {error}. "
+                "Start it, or correct SAGAKIT_DATABASE"
             ) from error
         self._pool: asyncpg.Pool[asyncpg.Record] = pool
         self._tasks = [asyncio.create_task(self._send_wakes()), asyncio.create_task(self._hear_wakes())]

@@ -30,7 +30,7 @@ class Intake:
 
     async def start(self, connection: AbstractRobustConnection, prefetch: int) -> None:
         """Begin to consume, at most ``prefetch`` events in hand."""
-        self._channel: AbstractRobustChannel = await connection.channel()  # type: ignore[assignment]
+        self._channel: AbstractRobustChannel = await connection.channel()
         await self._channel.set_qos(prefetch_count=prefetch)
         self._queue: AbstractRobustQueue = await self._channel.get_queue(self._consumer, ensure=False)  # type: ignore[assignment]
         self._tag = await self._queue.consume(self._on_message)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Float, cast, extract, func, literal
+from sqlalchemy import ColumnElement, Float, cast, exists, extract, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel, col, delete, select, update
+from sqlmodel import SQLModel, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import LeaseLost
@@ -86,16 +86,12 @@ async def enter_inbox(session: AsyncSession, consumer: str, recorded: RecordedEv
     )
 
 
-async def leave_inbox(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> None:
-    """Take the note back: the event is not handled after all."""
-    statement = delete(InboxRow).where(col(InboxRow.consumer) == consumer, col(InboxRow.event_id) == str(recorded.id))
-    await session.exec(statement)
-
-
-async def is_parked(session: AsyncSession, consumer: str, stream: str) -> bool:
-    """Tell whether events of the stream wait behind a parked one."""
-    statement = select(ParkedRow.event_id).where(ParkedRow.consumer == consumer, ParkedRow.stream == stream).limit(1)
-    return (await session.exec(statement)).first() is not None
+async def standing(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> Literal["new", "handled", "behind"]:
+    """Tell whether the event is new to the consumer, was handled, or stands behind a parked event of its stream."""
+    handled = exists().where(col(InboxRow.consumer) == consumer, col(InboxRow.event_id) == str(recorded.id))
+    parked = exists().where(col(ParkedRow.consumer) == consumer, col(ParkedRow.stream) == recorded.stream)
+    row = (await session.exec(select(handled, parked))).one()
+    return "handled" if row[0] else "behind" if row[1] else "new"
 
 
 async def park(session: AsyncSession, consumer: str, recorded: RecordedEvent, reason: str) -> None:

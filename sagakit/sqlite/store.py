@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-
-import aiosqlite
+from typing import Any
 
 from sagakit.errors import ConcurrencyError, DuplicateCommand, StoreUnavailable
-from sagakit.messages import CommandOutcome, Metadata, RecordedEvent
+from sagakit.messages import Metadata, NewEvent, RecordedEvent
+from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append
 
 _COLUMNS = "position, stream, version, id, type, schema_version, data, metadata, recorded_at"
@@ -23,37 +24,45 @@ _GROUP = 128
 
 
 class SqliteEventStore:
-    """Implements the port `EventStore`. Durable at return: WAL with synchronous FULL."""
+    """Implements the port `EventStore`. Durable at return: WAL with synchronous FULL.
+
+    The writing and the reading connection have a thread each. A whole group is one call into the writing thread: crossing
+    over per statement would cost more than the statements.
+    """
 
     def __init__(self, service: str, path: Path) -> None:
         """Name the service and its file; `open` connects."""
         self.service, self._path = service, path
         self._queue: asyncio.Queue[tuple[Append, asyncio.Future[list[int]]]] = asyncio.Queue()
         self._wakes: list[Callable[[], None]] = []
-        self._closing = False
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-write-{service}")
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-read-{service}")
 
     async def open(self) -> None:
         """Connect and start the writer."""
+        loop = asyncio.get_running_loop()
         try:
-            self._write = await self._connect()
-            self._read = await self._connect()
+            self._write = await loop.run_in_executor(self._write_thread, self._connect)
+            self._read = await loop.run_in_executor(self._read_thread, self._connect)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self._path}: {error}. Choose another folder with SAGAKIT_DATA") from error
         self._writer = asyncio.create_task(self._write_groups(), name=f"sqlite writer {self.service}")
 
-    async def _connect(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=30)
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=30)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
-            await connection.execute(f"PRAGMA {pragma}")
+            connection.execute(f"PRAGMA {pragma}")
         return connection
 
     async def close(self) -> None:
         """Finish the appends in hand, then disconnect."""
+        loop = asyncio.get_running_loop()
         await self._queue.join()
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
-        await self._write.close()
-        await self._read.close()
+        for thread, connection in ((self._write_thread, self._write), (self._read_thread, self._read)):
+            await loop.run_in_executor(thread, connection.close)
+            thread.shutdown()
 
     async def append(self, append: Append) -> list[int]:
         """See the port."""
@@ -62,92 +71,80 @@ class SqliteEventStore:
         return await future
 
     async def _write_groups(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             group = [await self._queue.get()]
             while len(group) < _GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
-            await self._commit(group)
-            for _ in group:
+            answers = await loop.run_in_executor(self._write_thread, self._commit, [append for append, _ in group])
+            for (_, future), answer in zip(group, answers, strict=True):
+                if future.done():
+                    pass  # its caller went away; the append stands
+                elif isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
                 self._queue.task_done()
+            for wake in self._wakes:
+                wake()
 
-    async def _commit(self, group: list[tuple[Append, asyncio.Future[list[int]]]]) -> None:
-        answers: list[list[int] | Exception] = []
+    def _commit(self, group: list[Append]) -> list[list[int] | Exception]:
+        """Commit a group in one transaction; runs in the writing thread."""
         try:
-            await self._write.execute("BEGIN IMMEDIATE")
-            for append, _ in group:
-                answers.append(await self._insert(append))
-            await self._write.execute("COMMIT")
+            self._write.execute("BEGIN IMMEDIATE")
+            answers = [self._insert(append) for append in group]
+            self._write.execute("COMMIT")
         except sqlite3.Error as error:
             if self._write.in_transaction:
-                await self._write.execute("ROLLBACK")
+                self._write.execute("ROLLBACK")
             unavailable = StoreUnavailable(f"{self._path}: {error}")
-            answers = [unavailable] * len(group)
-        for (_, future), answer in zip(group, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-        for wake in self._wakes:
-            wake()
+            unavailable.__cause__ = error
+            return [unavailable for _ in group]
+        return answers
 
-    async def _insert(self, append: Append) -> list[int] | Exception:
+    def _insert(self, append: Append) -> list[int] | Exception:
         now = datetime.now(UTC).isoformat()
-        await self._write.execute("SAVEPOINT member")
+        self._write.execute("SAVEPOINT member")
         try:
             if append.key is not None and append.outcome is not None:
-                known = await self._outcome(self._write, append.key)
+                known = _outcome(self._write, append.key)
                 if known is not None:
-                    await self._write.execute("RELEASE member")
                     return DuplicateCommand(append.key, known)
-                await self._write.execute(
+                self._write.execute(
                     "insert into commands (key, outcome, recorded_at) values (?, ?, ?)",
                     (append.key, append.outcome.model_dump_json(), now),
                 )
-            positions: list[int] = []
-            for version, event in enumerate(append.events, append.expected_version + 1):
-                cursor = await self._write.execute(
-                    "insert into events (stream, version, id, type, schema_version, data, metadata, recorded_at)"
-                    " values (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        append.stream,
-                        version,
-                        str(event.id),
-                        event.type,
-                        event.schema_version,
-                        event.data,
-                        event.metadata.model_dump_json(),
-                        now,
-                    ),
-                )
-                positions.append(cursor.lastrowid or 0)
-            await self._write.execute("RELEASE member")
+            return [
+                self._insert_event(append.stream, version, event, now)
+                for version, event in enumerate(append.events, append.expected_version + 1)
+            ]
         except sqlite3.IntegrityError as error:
-            await self._write.execute("ROLLBACK TO member")
-            await self._write.execute("RELEASE member")
-            if "events.stream" in str(error):
-                return ConcurrencyError(append.stream, append.expected_version)
-            return error
-        return positions
+            self._write.execute("ROLLBACK TO member")
+            return ConcurrencyError(append.stream, append.expected_version) if "events.stream" in str(error) else error
+        finally:
+            self._write.execute("RELEASE member")
+
+    def _insert_event(self, stream: str, version: int, event: NewEvent, now: str) -> int:
+        metadata = event.metadata.model_dump_json()
+        cursor = self._write.execute(
+            "insert into events (stream, version, id, type, schema_version, data, metadata, recorded_at)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (stream, version, str(event.id), event.type, event.schema_version, event.data, metadata, now),
+        )
+        return cursor.lastrowid or 0
 
     async def load(self, stream: str, after_version: int = 0) -> list[RecordedEvent]:
         """See the port."""
         query = f"select {_COLUMNS} from events where stream = ? and version > ? order by version"  # noqa: S608 our columns
-        rows = await self._read.execute_fetchall(query, (stream, after_version))
-        return [self._recorded(row) for row in rows]
+        return await self._events(query, stream, after_version)
 
     async def outcome(self, key: str) -> CommandOutcome | None:
         """See the port."""
-        return await self._outcome(self._read, key)
-
-    async def _outcome(self, connection: aiosqlite.Connection, key: str) -> CommandOutcome | None:
-        rows = list(await connection.execute_fetchall("select outcome from commands where key = ?", (key,)))
-        return CommandOutcome.model_validate_json(rows[0][0]) if rows else None
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, lambda: _outcome(self._read, key))
 
     async def head(self) -> int:
         """See the port."""
-        rows = list(await self._read.execute_fetchall("select coalesce(max(position), 0) from events"))
+        rows = await self._rows("select coalesce(max(position), 0) from events")
         return int(rows[0][0])
 
     def reader(self, after: int) -> SqliteLogReader:
@@ -157,13 +154,25 @@ class SqliteEventStore:
     async def read_after(self, position: int, limit: int) -> list[RecordedEvent]:
         """Read a page of the log; used by the reader."""
         query = f"select {_COLUMNS} from events where position > ? order by position limit ?"  # noqa: S608 our columns
-        return [self._recorded(row) for row in await self._read.execute_fetchall(query, (position, limit))]
+        return await self._events(query, position, limit)
 
     def on_commit(self, wake: Callable[[], None]) -> None:
         """See the port. Only appends of this process wake; others are found by polling."""
         self._wakes.append(wake)
 
-    def _recorded(self, row: sqlite3.Row) -> RecordedEvent:
+    async def _events(self, query: str, *values: object) -> list[RecordedEvent]:
+        return [self._recorded(row) for row in await self._rows(query, *values)]
+
+    async def _rows(self, query: str, *values: object) -> list[Any]:
+        def fetch() -> list[Any]:
+            try:
+                return self._read.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(f"{self._path}: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, fetch)
+
+    def _recorded(self, row: Any) -> RecordedEvent:
         position, stream, version, event_id, event_type, schema_version, data, metadata, recorded_at = row
         return RecordedEvent(
             service=self.service,
@@ -177,6 +186,11 @@ class SqliteEventStore:
             metadata=Metadata.model_validate_json(metadata),
             recorded_at=recorded_at,
         )
+
+
+def _outcome(connection: sqlite3.Connection, key: str) -> CommandOutcome | None:
+    row = connection.execute("select outcome from commands where key = ?", (key,)).fetchone()
+    return CommandOutcome.model_validate_json(row[0]) if row else None
 
 
 class SqliteLogReader:

@@ -12,7 +12,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import InvalidInput
-from sagakit.messages import Command, CommandOutcome
+from sagakit.messages import Command
+from sagakit.outcome import CommandOutcome
 from sagakit.repository import Context, Repository
 from sagakit.saga import StepReply, StepRequest
 from sagakit.service import Service
