@@ -1,0 +1,59 @@
+"""Servers, one of each per session. A missing one skips its tests, or fails them when REQUIRE_SERVICES=1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagakit.errors import TemporalUnavailable
+from sagakit.temporal import dev_server
+from tests.support import servers
+
+
+@contextmanager
+def _or_skip(server: Any) -> Iterator[Any]:
+    try:
+        value = server.__enter__()
+    except servers.ServiceMissing as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    try:
+        yield value
+    finally:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with _or_skip(servers.postgres()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    with _or_skip(servers.rabbitmq()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def temporal_binary() -> Path:
+    try:
+        return asyncio.run(dev_server.find_binary(None, print))
+    except TemporalUnavailable as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def temporal_address(temporal_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = asyncio.run(dev_server.start(temporal_binary, tmp_path_factory.mktemp("temporal"), 0, 0))
+    yield server.address
+    server.stop()
