@@ -57,3 +57,11 @@ def temporal_address(temporal_binary: Path, tmp_path_factory: pytest.TempPathFac
     server = asyncio.run(dev_server.start(temporal_binary, tmp_path_factory.mktemp("temporal"), 0, 0))
     yield server.address
     server.stop()
+
+
+@pytest.fixture
+def fresh_temporal(temporal_binary: Path, tmp_path: Path) -> Iterator[str]:
+    """A Temporal server of the test's own, so that no saga of another test is in it."""
+    server = asyncio.run(dev_server.start(temporal_binary, tmp_path / "temporal", 0, 0))
+    yield server.address
+    server.stop()

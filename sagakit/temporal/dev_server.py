@@ -30,6 +30,7 @@ _MODULE = Path(__file__).resolve().parents[2] / "compose" / "temporal"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 _ATTRIBUTES = ("SagaStatus=Keyword", "CorrelationId=Keyword")
 _SET_PARENT_DEATH_SIGNAL = 1
+_STARTS = 5
 # One partition a queue: four, the default, only forward tasks to each other on a single small server.
 _DYNAMIC = ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1")
 Progress = Callable[[str], None]
@@ -134,9 +135,19 @@ class DevServer:
 
 
 async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServer:
-    """Start a server on loopback with its state in ``folder``. Raises `TemporalUnavailable` when it does not answer."""
+    """Start a server on loopback with its state in ``folder``. Raises `TemporalUnavailable` when it does not answer.
+
+    A free port can be taken between the look and the use, so a start on free ports is tried again on others.
+    """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 once, at start
-    port, ui_port = port or free_port(), ui_port or free_port()
+    for _ in range(_STARTS):
+        server = await _start_once(binary, folder, port or free_port(), ui_port or free_port())
+        if server is not None:
+            return server
+    raise TemporalUnavailable(f"the Temporal dev server did not start; {folder / 'temporal.log'} says why")
+
+
+async def _start_once(binary: Path, folder: Path, port: int, ui_port: int) -> DevServer | None:
     command = [str(binary), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
     command += ["--db-filename", str(folder / "temporal.db"), "--log-level", "error"]
     command += [word for pragma in _PRAGMAS for word in ("--sqlite-pragma", pragma)]
@@ -152,16 +163,25 @@ async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServe
             start_new_session=True,
         )
     server = DevServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}", process)
+    waiting = {port, ui_port}
     for _ in range(300):
         if process.poll() is not None:
-            break
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
+            return None
+        waiting = {number for number in waiting if not await _answers(number)}
+        if not waiting and process.poll() is None:
             return server
         await asyncio.sleep(0.1)
     server.stop()
-    raise TemporalUnavailable(f"the Temporal dev server did not start; {folder / 'temporal.log'} says why")
+    return None
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def free_port() -> int:
