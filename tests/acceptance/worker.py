@@ -29,7 +29,13 @@ class System:
 
     def run(self, *args: str, code: int | None = 0, seconds: float = 150) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "worker", *args], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+            [sys.executable, "-m", "worker", *args],
+            env=self.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
         if code is not None and done.returncode != code:
             raise AssertionError(f"{args} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")

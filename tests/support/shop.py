@@ -1,0 +1,42 @@
+"""A small domain of the tests' own: a counter that may not go over its limit."""
+
+from __future__ import annotations
+
+from sagakit import Aggregate, Command, DomainError, Event, Service, applies, handles
+from sagakit.messages import Metadata, NewEvent, new_event
+from sagakit.service import ServiceMap
+
+
+class Add(Command, name="add", id_field="counter"):
+    counter: str
+    amount: int
+
+
+class Added(Event, name="counter.added", version=1):
+    amount: int
+
+
+class OverLimit(DomainError):
+    pass
+
+
+class Counter(Aggregate, category="counter"):
+    total: int = 0
+
+    @handles(Add)
+    def add(self, command: Add) -> Event | None:
+        if self.total + command.amount > 100:
+            raise OverLimit(f"{self.total} + {command.amount} is over 100")
+        return Added(amount=command.amount) if command.amount else None
+
+    @applies(Added)
+    def _added(self, event: Added) -> None:
+        self.total += event.amount
+
+
+COUNTING = Service("counting", aggregates=(Counter,))
+SERVICES = ServiceMap([COUNTING])
+
+
+def added(amount: int = 1, correlation_id: str = "c") -> NewEvent:
+    return new_event(Added(amount=amount), Metadata(correlation_id=correlation_id))
