@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from temporalio.client import Client
-from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
+from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, ReplaySafeTracerProvider, create_tracer_provider
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 from temporalio.worker import (
@@ -20,7 +20,7 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import ActivityHandle
 
-from sagakit.errors import TemporalUnavailable
+from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.service import ServiceMap
 
 PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
@@ -28,6 +28,7 @@ PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_ut
 
 async def connect(address: str, namespace: str) -> Client:
     """Connect to a server. Raises `TemporalUnavailable`, naming the address."""
+    _require_replay_safe_tracing()
     try:
         return await Client.connect(
             address,
@@ -43,7 +44,7 @@ async def connect(address: str, namespace: str) -> Client:
 def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
     """Make the sandbox: pure modules are passed through, since loading them anew per instance costs milliseconds."""
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *extra)
-    return SandboxedWorkflowRunner(restrictions=dataclasses.replace(restrictions))
+    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 class CommandRouting(Interceptor):
@@ -70,6 +71,12 @@ class CommandRouting(Interceptor):
         return Inbound
 
 
-def is_traced() -> bool:
-    """Tell whether this process has a provider that is safe under replay."""
-    return type(trace.get_tracer_provider()).__name__ == "ReplaySafeTracerProvider"
+def _require_replay_safe_tracing() -> None:
+    """Set a provider that records nothing where none is set; refuse one that would double spans at every replay."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(create_tracer_provider(sampler=ALWAYS_OFF))
+    if not isinstance(trace.get_tracer_provider(), ReplaySafeTracerProvider):
+        raise InvalidInput(
+            "the tracer provider of this process is not safe under replay: make it with "
+            "temporalio.contrib.opentelemetry.create_tracer_provider"
+        )

@@ -1,0 +1,172 @@
+"""Sagas on a real Temporal server: however they go, they end completed, compensated, or parked for a person (G4)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from sagakit.repository import Context
+from sagakit.runtime import Runtime
+from sagakit.saga import SAGA_STATUS, SagaResult, Verdict
+from sagakit.service import ServiceMap
+from sagakit.settings import load_settings
+from sagakit.system import System
+from sagakit.temporal.plugin import connect
+from tests.support.faulty import PARTS, RUNS, Begin
+
+
+@pytest.fixture
+async def client(temporal_address: str) -> Client:
+    return await connect(temporal_address, "default")
+
+
+@pytest.fixture
+async def system(tmp_path: Path, client: Client) -> AsyncIterator[System]:
+    async with System(load_settings(data=tmp_path), ServiceMap([RUNS, PARTS])) as system:
+        runtime = Runtime(system, client)
+        await runtime.start()
+        yield system
+        await runtime.drain()
+
+
+async def _begin(system: System, client: Client, fail: str) -> tuple[str, WorkflowHandle]:
+    run = uuid.uuid4().hex[:12]
+    await system.send(Begin(run=run, fail=fail), Context())
+    handle = client.get_workflow_handle(f"faulty-saga/{run}", result_type=SagaResult)
+    async with asyncio.timeout(20):
+        while not await _is_there(handle):
+            await asyncio.sleep(0.05)
+    return run, handle
+
+
+async def _is_there(handle: WorkflowHandle) -> bool:
+    try:
+        await handle.describe()
+    except RPCError as error:
+        assert error.status is RPCStatusCode.NOT_FOUND
+        return False
+    return True
+
+
+async def _parts(system: System, run: str) -> dict[str, list[str]]:
+    store = (await system.open("parts")).store
+    names = ("one", "two", "pivot", "after")
+    return {name: [event.type for event in await store.load(f"part-{run}-{name}")] for name in names}
+
+
+DONE, UNDONE = ["part.done"], ["part.done", "part.undone"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "expected"),
+    [
+        ("", {"one": DONE, "two": DONE, "pivot": DONE, "after": DONE}),
+        ("one", {"one": [], "two": [], "pivot": [], "after": []}),
+        ("two", {"one": UNDONE, "two": [], "pivot": [], "after": []}),
+        ("pivot", {"one": UNDONE, "two": UNDONE, "pivot": [], "after": []}),
+        ("python", {"one": UNDONE, "two": UNDONE, "pivot": [], "after": []}),
+    ],
+)
+async def test_a_failure_at_each_step_undoes_what_was_done_g4(
+    system: System, client: Client, fail: str, expected: dict[str, list[str]]
+) -> None:
+    run, handle = await _begin(system, client, fail)
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.status == ("compensated" if fail else "completed")
+    assert await _parts(system, run) == expected
+    if fail:
+        assert ("KeyError" if fail == "python" else "says no") in result.reason
+
+
+async def test_compensation_goes_in_reverse_g4(system: System, client: Client) -> None:
+    run, handle = await _begin(system, client, "pivot")
+    await asyncio.wait_for(handle.result(), 30)
+    reader = (await system.open("parts")).store.reader(0)
+    undone = [event.stream for event in await reader.read(100) if event.type == "part.undone" and run in event.stream]
+    assert undone == [f"part-{run}-two", f"part-{run}-one"]
+
+
+async def test_a_cancelled_saga_compensates_g4(system: System, client: Client) -> None:
+    run, handle = await _begin(system, client, "wait")
+    async with asyncio.timeout(20):
+        while (await _parts(system, run))["two"] != DONE:
+            await asyncio.sleep(0.02)
+    await handle.cancel()
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.status == "compensated"
+    assert result.reason == "cancelled"
+    assert (await _parts(system, run))["one"] == (await _parts(system, run))["two"] == UNDONE
+
+
+async def test_a_refusal_behind_the_pivot_parks_the_saga_for_a_person_g4(system: System, client: Client) -> None:
+    run, handle = await _begin(system, client, "after")
+    async with asyncio.timeout(20):
+        while (await handle.describe()).typed_search_attributes.get(SAGA_STATUS) != "parked":
+            await asyncio.sleep(0.05)
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update("decide_parked_step", Verdict(action="skip", actor="kim", reason=" "))
+    answer = await handle.execute_update("decide_parked_step", Verdict(action="skip", actor="kim", reason="done by hand"))
+    assert answer == "skip: do"
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.status == "completed"
+    assert (await _parts(system, run))["after"] == []
+    assert (await _parts(system, run))["pivot"] == DONE
+
+
+async def test_the_event_that_starts_a_saga_starts_it_once_g3(system: System, client: Client) -> None:
+    run, handle = await _begin(system, client, "")
+    await asyncio.wait_for(handle.result(), 30)
+    first = await handle.describe()
+    store = (await system.open("runs")).store
+    event = next(event for event in await store.load(f"run-{run}"))
+    from sagakit.temporal.bridge import SagaStarter
+    from tests.support.faulty import FaultySaga
+
+    await SagaStarter(client, FaultySaga, system.services.registry, "runs")(event)
+    assert (await handle.describe()).run_id == first.run_id
+
+
+async def test_what_the_temporal_ui_shows(system: System, client: Client) -> None:
+    _, handle = await _begin(system, client, "two")
+    await asyncio.wait_for(handle.result(), 30)
+    description = await handle.describe()
+    assert await description.static_summary() == f"faulty-saga of run-{handle.id.partition('/')[2]}, started by run.begun"
+    assert description.typed_search_attributes.get(SAGA_STATUS) == "compensated"
+    history = await handle.fetch_history()
+    scheduled = [
+        e.activity_task_scheduled_event_attributes
+        for e in history.events
+        if e.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert [activity.activity_type.name for activity in scheduled] == ["do", "do", "undo", "undo"]
+    assert {activity.task_queue.name for activity in scheduled} == {"parts"}
+
+
+@pytest.mark.parametrize("bus", ["memory", "rabbitmq"])
+async def test_without_a_relay_no_saga_starts(tmp_path: Path, client: Client, bus: str, request: pytest.FixtureRequest) -> None:
+    url = bus if bus == "memory" else request.getfixturevalue("rabbitmq_url")
+    async with System(load_settings(data=tmp_path, bus=url), ServiceMap([RUNS, PARTS])) as system:
+        deaf = Runtime(system, client, roles=("commands", "consumers", "projections", "sagas"))
+        await deaf.start()
+        run = uuid.uuid4().hex[:12]
+        await system.send(Begin(run=run), Context())
+        handle = client.get_workflow_handle(f"faulty-saga/{run}", result_type=SagaResult)
+        await deaf.drain()
+        with pytest.raises(RPCError, match="not found"):
+            await handle.describe()
+        relay_began = datetime.now(UTC)
+        whole = Runtime(system, client)
+        await whole.start()
+        async with asyncio.timeout(20):
+            while not await _is_there(handle):
+                await asyncio.sleep(0.05)
+            assert (await handle.result()).status == "completed"
+        assert (await handle.describe()).start_time > relay_began
+        await whole.drain()
