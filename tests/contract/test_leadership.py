@@ -30,3 +30,13 @@ async def test_a_leader_whose_lease_ran_out_changes_nothing_any_more(counting: O
         await old.renew()
     await new.advance(9)
     assert new.position == 9
+
+
+async def test_a_former_leader_is_fenced_before_the_new_one_has_moved_i8(counting: OpenService) -> None:
+    old, new = Leader(counting.tables, "relay", "old", -1), Leader(counting.tables, "relay", "new", 30)
+    assert await old.take()
+    assert await new.take()
+    with pytest.raises(LeaseLost):
+        await old.advance(3)
+    await new.advance(4)
+    assert new.position == 4
