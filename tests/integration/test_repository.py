@@ -1,0 +1,81 @@
+"""Commands on both databases: idempotent, fenced, retried on conflict (G1; failures D1, D2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sagakit.errors import InvalidInput
+from sagakit.messages import Registry
+from sagakit.repository import Context, Repository
+from sagakit.system import OpenService
+from tests.support.shop import Add, Added, Counter
+from tests.support.stores import open_counting
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    async with open_counting(tmp_path, url) as opened:
+        yield opened
+
+
+async def _total(counting: OpenService) -> int:
+    return (await counting.repository.load(Counter, "a")).total  # type: ignore[attr-defined]
+
+
+async def test_a_repeated_key_has_one_effect_and_the_first_outcome_g1(counting: OpenService) -> None:
+    outcomes = await asyncio.gather(
+        *(counting.repository.handle(Counter, Add(counter="a", amount=5), Context(key="k")) for _ in range(5))
+    )
+    assert len(set(map(repr, outcomes))) == 1
+    assert outcomes[0].status == "done"
+    assert await _total(counting) == 5
+
+
+async def test_a_refusal_is_remembered_g1(counting: OpenService) -> None:
+    refused = await counting.repository.handle(Counter, Add(counter="a", amount=101), Context(key="k"))
+    assert (refused.status, refused.code) == ("refused", "over_limit")
+    again = await counting.repository.handle(Counter, Add(counter="a", amount=1), Context(key="k"))
+    assert again == refused
+    assert await _total(counting) == 0
+
+
+async def test_two_repositories_racing_lose_nothing_g1(counting: OpenService) -> None:
+    two = [Repository(counting.store, Registry([Added], [Add])) for _ in range(2)]
+    await asyncio.gather(*(two[n % 2].handle(Counter, Add(counter="a", amount=1), Context()) for n in range(60)))
+    assert await _total(counting) == 60
+
+
+async def test_the_undo_of_what_never_happened_fences_the_late_do_d2(counting: OpenService) -> None:
+    undo = await counting.repository.undo(Counter, Add(counter="a", amount=-5), Context(key="k/undo"), "k")
+    assert undo.status == "nothing_to_undo"
+    late = await counting.repository.handle(Counter, Add(counter="a", amount=5), Context(key="k"))
+    assert late.status == "fenced"
+    assert await _total(counting) == 0
+
+
+async def test_the_undo_of_what_happened_happens_once_d1(counting: OpenService) -> None:
+    await counting.repository.handle(Counter, Add(counter="a", amount=5), Context(key="k"))
+    for _ in range(2):
+        undo = await counting.repository.undo(Counter, Add(counter="a", amount=-5), Context(key="k/undo"), "k")
+        assert undo.status == "done"
+    assert await _total(counting) == 0
+
+
+async def test_ids_that_cannot_be_stored_are_refused(counting: OpenService) -> None:
+    for wrong in ("", "x" * 201, "a\0b", "a\nb"):
+        with pytest.raises(InvalidInput):
+            await counting.repository.handle(Counter, Add(counter=wrong, amount=1), Context())
+    assert await counting.store.head() == 0
+
+
+async def test_the_chain_of_causes_is_rebuilt_from_stored_events_g8(counting: OpenService) -> None:
+    context = Context(correlation_id="talk", causation_id="event-1", actor="kim", key="k")
+    await counting.repository.handle(Counter, Add(counter="a", amount=5), context)
+    metadata = (await counting.store.load("counter-a"))[0].metadata
+    assert (metadata.correlation_id, metadata.causation_id, metadata.actor) == ("talk", "event-1", "kim")
+    assert (metadata.command, metadata.command_key) == ("add", "k")
