@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -25,65 +23,11 @@ with workflow.unsafe.imports_passed_through():
 
     from sagakit.errors import DomainError, InvalidInput, StepRefused
     from sagakit.messages import Command, Event
+    from sagakit.steps import SAGA_STATUS, SagaResult, Status, Step, StepReply, StepRequest, Undo, Verdict
 
-SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
-CORRELATION_ID = SearchAttributeKey.for_keyword("CorrelationId")
-
-Status = Literal["running", "compensating", "completed", "compensated", "parked"]
+T = TypeVar("T")
 _ATTEMPT_TIMEOUT = timedelta(seconds=60)
 _RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20))
-
-
-class StepRequest(BaseModel):
-    """What a command activity receives. Item ``i`` has the idempotency key ``<key>/<i>``; the undo of it ``<key>/<i>/undo``."""
-
-    model_config = ConfigDict(frozen=True)
-    commands: list[dict[str, Any]]
-    key: str
-    is_undo: bool
-    correlation_id: str
-    causation_id: str
-    actor: str
-
-
-class StepReply(BaseModel):
-    """How many commands of the step took effect now or earlier."""
-
-    model_config = ConfigDict(frozen=True)
-    done: int
-
-
-class SagaResult(BaseModel):
-    """How the saga ended: *completed*, or *compensated* with the reason."""
-
-    model_config = ConfigDict(frozen=True)
-    status: Literal["completed", "compensated"]
-    reason: str = ""
-
-
-class Verdict(BaseModel):
-    """What a person decides about a parked step. Who and why stay in the saga's history."""
-
-    model_config = ConfigDict(frozen=True)
-    action: Literal["retry", "skip"]
-    actor: str
-    reason: str
-
-
-@dataclass
-class _Step:
-    number: int
-    name: str
-    items: int
-    kind: str
-    state: str = "running"
-
-
-@dataclass
-class _Undo:
-    step: _Step
-    key: str
-    commands: Sequence[Command]
 
 
 class Saga:
@@ -109,8 +53,8 @@ class Saga:
 
     def __init__(self) -> None:
         """Begin with no step done. A saga's own ``__init__`` calls this one."""
-        self._steps: list[_Step] = []
-        self._undos: list[_Undo] = []
+        self._steps: list[Step] = []
+        self._undos: list[Undo] = []
         self._status: Status = "running"
         self._after_pivot = False
         self._verdict: Verdict | None = None
@@ -141,15 +85,18 @@ class Saga:
         if undos and len(undos) != len(commands):
             raise InvalidInput(f"{commands[0].command_name}: {len(commands)} commands, but {len(undos)} undo commands")
         kind = "pivot" if pivot else "retriable" if self._after_pivot else "compensable" if undos else "plain"
-        step = _Step(len(self._steps) + 1, commands[0].command_name, len(commands), kind)
+        step = Step(len(self._steps) + 1, commands[0].command_name, len(commands), kind)
         self._steps.append(step)
         key = f"{workflow.info().workflow_id}/{step.number}"
         if undos:
-            self._undos.append(_Undo(step, key, undos))
-        must_succeed = kind == "retriable"
-        reply = await self._until_decided(step, commands, key) if must_succeed else await self._send(step, commands, key)
+            self._undos.append(Undo(step, key, undos))
+        sending = self._until_decided(step, commands, key) if kind == "retriable" else self._send(step, commands, key)
+        # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.
+        reply, is_cancelled = await _shielded(sending)
         self._after_pivot = self._after_pivot or pivot
         self._mark(step, "done")
+        if is_cancelled and not self._after_pivot:
+            raise asyncio.CancelledError
         return reply
 
     @workflow.update(name="decide_parked_step", description="Retry or skip the step that the saga is parked at")
@@ -165,7 +112,7 @@ class Saga:
         if not verdict.reason.strip() or not verdict.actor.strip():
             raise ValueError("a decision needs an actor and a reason")
 
-    async def _send(self, step: _Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
+    async def _send(self, step: Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
         """Run the command's activity on the queue of its service (the worker's interceptor fills in the queue)."""
         info = workflow.info()
         name = commands[0].command_name
@@ -188,19 +135,16 @@ class Saga:
                     start_to_close_timeout=_ATTEMPT_TIMEOUT,
                     heartbeat_timeout=timedelta(seconds=15) if len(commands) > 1 else None,
                     retry_policy=_RETRIES,
-                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-                    if len(commands) > 1
-                    else workflow.ActivityCancellationType.TRY_CANCEL,
                     summary=f"{'undo: ' if is_undo else ''}{len(commands)} x {name}, {commands[0].aggregate_id}"[:200],
                 )
             except ActivityError as error:
-                self._mark(step, "refused" if isinstance(error.cause, ApplicationError) else "cancelled")
-                if isinstance(error.cause, ApplicationError):
-                    raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
-                raise
+                if not isinstance(error.cause, ApplicationError):
+                    raise
+                self._mark(step, "refused")
+                raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
             return reply
 
-    async def _until_decided(self, step: _Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
+    async def _until_decided(self, step: Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
         """Send a step that has to succeed; a refusal parks the saga until a person retries or skips it."""
         attempt = 0
         while True:
@@ -232,13 +176,13 @@ class Saga:
 
     async def conclude(self, command: Command) -> StepReply:
         """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
-        step = _Step(len(self._steps) + 1, command.command_name, 1, "retriable")
+        step = Step(len(self._steps) + 1, command.command_name, 1, "retriable")
         self._steps.append(step)
         reply = await self._until_decided(step, [command], f"{workflow.info().workflow_id}/{step.number}")
         self._mark(step, "done")
         return reply
 
-    def _mark(self, step: _Step, state: str) -> None:
+    def _mark(self, step: Step, state: str) -> None:
         step.state = state
         self._show()
 
@@ -278,22 +222,31 @@ def _run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
                 raise  # the worker evicts this instance; it is not the saga that ended
             reason = "cancelled" if is_cancelled_exception(error) else _reason(error)
             if self._after_pivot:
+                # Neither way is left: it ends for a person to see, not silently.
+                self._set_status("parked")
                 raise ApplicationError(f"failed behind its pivot: {reason}", type="BehindPivot") from error
-            # A task of its own: a cancellation of the saga does not reach into the compensation.
-            compensation = asyncio.create_task(self._compensate(reason))
-            while not compensation.done():
-                try:
-                    await asyncio.shield(compensation)
-                except asyncio.CancelledError:
-                    if compensation.done():
-                        break
-            await compensation
+            await _shielded(self._compensate(reason))
             return SagaResult(status="compensated", reason=reason)
         self._set_status("completed")
         return SagaResult(status="completed")
 
     to_an_outcome.__annotations__ = {**run.__annotations__, "return": SagaResult}
     return to_an_outcome
+
+
+async def _shielded(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
+    """Finish the work whatever happens to the caller; answer whether the saga was cancelled meanwhile."""
+    task, is_cancelled = asyncio.create_task(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            is_cancelled = True
+            if task.cancelled():
+                raise
+        except Exception:  # noqa: BLE001, S110 it is raised below, by the task's result
+            pass
+    return task.result(), is_cancelled
 
 
 def _reason(error: BaseException) -> str:

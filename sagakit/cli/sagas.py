@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from sagakit.cli.output import print_json, print_table, runs
 from sagakit.cli.session import session_of
 from sagakit.errors import InvalidInput, TemporalUnavailable
-from sagakit.saga import CORRELATION_ID, SAGA_STATUS, Status
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Status
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
 

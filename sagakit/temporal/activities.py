@@ -15,8 +15,8 @@ from sagakit.errors import InvalidInput
 from sagakit.messages import Command
 from sagakit.outcome import CommandOutcome
 from sagakit.repository import Context, Repository
-from sagakit.saga import StepReply, StepRequest
 from sagakit.service import Service
+from sagakit.steps import StepReply, StepRequest
 
 
 def command_activities(service: Service, repository: Repository, concurrency: int) -> list[Callable[..., Any]]:

@@ -9,7 +9,8 @@ from temporalio.service import RPCError
 
 from sagakit.errors import TemporalUnavailable
 from sagakit.messages import RecordedEvent, Registry
-from sagakit.saga import CORRELATION_ID, SAGA_STATUS, Saga
+from sagakit.saga import Saga
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS
 
 
 class SagaStarter:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.repository import Context
 from sagakit.runtime import Runtime
-from sagakit.saga import SAGA_STATUS, SagaResult, Verdict
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
+from sagakit.steps import SAGA_STATUS, SagaResult, Verdict
 from sagakit.system import System
 from sagakit.temporal.plugin import connect
 from tests.support.faulty import PARTS, RUNS, Begin
@@ -118,6 +118,14 @@ async def test_a_refusal_behind_the_pivot_parks_the_saga_for_a_person_g4(system:
     assert result.status == "completed"
     assert (await _parts(system, run))["after"] == []
     assert (await _parts(system, run))["pivot"] == DONE
+
+
+async def test_a_mistake_behind_the_pivot_is_seen_and_undoes_nothing_g4(system: System, client: Client) -> None:
+    run, handle = await _begin(system, client, "mistake-behind-pivot")
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 30)
+    assert (await handle.describe()).typed_search_attributes.get(SAGA_STATUS) == "parked"
+    assert (await _parts(system, run)) == {"one": DONE, "two": DONE, "pivot": DONE, "after": []}
 
 
 async def test_the_event_that_starts_a_saga_starts_it_once_g3(system: System, client: Client) -> None:

@@ -83,6 +83,8 @@ class FaultySaga(Saga, starts_on=Begun, key="run"):
         if begun.fail == "wait":
             await workflow.wait_condition(lambda: False)
         await self.step(Do(part=f"{begun.run}-pivot", fail=begun.fail), pivot=True)
+        if begun.fail == "mistake-behind-pivot":
+            raise KeyError("a mistake in the saga itself")
         await self.step(Do(part=f"{begun.run}-after", fail=begun.fail))
 
 

@@ -1,0 +1,36 @@
+"""`compose/compose.yaml` against the Compose specification's own schema, and against the rules of the house."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
+
+
+def test_it_fits_the_specification() -> None:
+    jsonschema.validate(COMPOSE, json.loads((ROOT / "tests/support/compose-spec.json").read_text()))
+
+
+def test_ports_are_on_loopback_only() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_lasting_service_has_a_health_check_and_a_pinned_image() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert ":" in service["image"], name
+        assert not service["image"].endswith(":latest"), name
+        if service.get("restart") != "no":
+            assert "healthcheck" in service, name
+
+
+def test_temporal_has_a_database_of_its_own() -> None:
+    assert COMPOSE["services"]["temporal"]["environment"]["POSTGRES_SEEDS"] == "temporal-postgres"
+    assert {"postgres", "temporal-postgres", "rabbitmq", "temporal", "temporal-ui", "traces"} <= COMPOSE["services"].keys()
