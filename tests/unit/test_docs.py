@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 
 def _run(number: int) -> ModuleType:
     module = ModuleType(f"readme_block_{number}")
-    exec(compile(BLOCKS[number], f"README.md block {number}", "exec"), module.__dict__)  # noqa: S102 our own README
+    exec(compile(BLOCKS[number], f"README.md block {number}", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 our own README
     return module
 
 
@@ -44,7 +44,7 @@ def test_the_settings_table_is_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("docs/**/*.md")) + [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
+    "path", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
 )
 def test_links_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
