@@ -152,8 +152,8 @@ class Runtime:
                     WorkerDeploymentVersion(deployment_name=f"sagakit-{service.name}", build_id=__version__),
                     use_worker_versioning=False,
                 ),
-                max_concurrent_activities=20,
-                max_concurrent_workflow_tasks=20,
+                max_concurrent_activities=settings.worker_concurrency,
+                max_concurrent_workflow_tasks=max(2, settings.worker_concurrency),
             )
         )
 

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
     drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
+    worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        20, description="Sagas that a service's worker moves on at once, and as many commands of sagas"
+    )
     batch_concurrency: Annotated[int, Field(ge=1, le=256)] = Field(32, description="Commands of one saga step in flight at most")
 
     @field_validator("database")

@@ -30,9 +30,20 @@ def test_one_completed_and_one_compensated_order(embedded: System) -> None:
         sagas = embedded.json("sagas", "list", "--status", "compensated")
         assert sagas
         compensated = sagas[0]["workflow_id"]
-        completed = next(saga["workflow_id"] for saga in embedded.json("sagas", "list", "--status", "completed") if "fulfilment" in saga["workflow_id"])
-        _check(ui, completed, ["reserve_stock", "authorise_payment", "ship_order", "capture_payment", "complete_order"], "completed")
-        _check(ui, compensated, ["reserve_stock", "authorise_payment", "void_payment", "release_stock", "cancel_order"], "compensated")
+        completed = next(
+            saga["workflow_id"]
+            for saga in embedded.json("sagas", "list", "--status", "completed")
+            if "fulfilment" in saga["workflow_id"]
+        )
+        _check(
+            ui, completed, ["reserve_stock", "authorise_payment", "ship_order", "capture_payment", "complete_order"], "completed"
+        )
+        _check(
+            ui,
+            compensated,
+            ["reserve_stock", "authorise_payment", "void_payment", "release_stock", "cancel_order"],
+            "compensated",
+        )
     finally:
         assert end(worker) == 0
 
