@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from opentelemetry.trace import Status, StatusCode
 from pydantic import TypeAdapter, ValidationError
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
-from sagakit.messages import Command, Event, Identifier, Metadata, RecordedEvent, Registry, new_event
+from sagakit.messages import Command, Event, Identifier, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore
 from sagakit.telemetry import current_traceparent, tracer
@@ -41,7 +41,7 @@ class Repository:
 
     store: EventStore
     registry: Registry
-    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Aggregate:
         """Fold an aggregate from its stream; version 0 when it does not exist yet."""
@@ -95,12 +95,9 @@ class Repository:
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
     ) -> CommandOutcome:
         # One command at a time per stream in this process: racing ourselves would only make conflicts.
-        async with self._locks[stream]:
-            try:
-                return await self._until_appended(aggregate_type, stream, command, context)
-            finally:
-                if not self._locks[stream]._waiters:  # noqa: SLF001 keeps the dictionary from growing with every stream
-                    self._locks.pop(stream, None)
+        lock = self._locks.setdefault(stream, asyncio.Lock())
+        async with lock:
+            return await self._until_appended(aggregate_type, stream, command, context)
 
     async def _until_appended(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
@@ -131,7 +128,7 @@ class Repository:
         names = tuple(event.event_name for event in events)
         return events, CommandOutcome(status="done", stream=stream, version=aggregate.version + len(events), events=names)
 
-    def _envelopes(self, events: tuple[Event, ...], command: Command, context: Context) -> tuple:  # type: ignore[type-arg]
+    def _envelopes(self, events: tuple[Event, ...], command: Command, context: Context) -> tuple[NewEvent, ...]:
         metadata = Metadata(
             correlation_id=context.correlation_id or context.key or f"{command.command_name}/{command.aggregate_id}",
             causation_id=context.causation_id or context.key,

@@ -26,7 +26,11 @@ from sagakit.errors import TemporalUnavailable
 SERVER_VERSION = "1.32.0"
 _DOWNLOAD = "v1.9.1"  # the official command line that holds the same server
 _OLDEST_CLI = (1, 6, 0)
-_MODULE = Path(__file__).resolve().parents[2] / "compose" / "temporal"
+# In the repository, or where the wheel puts the same files.
+_MODULE = next(
+    (p for p in (Path(__file__).resolve().parents[2] / "compose" / "temporal", Path(__file__).parent / "go") if p.exists()),
+    Path(__file__).parent / "go",
+)
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 _ATTRIBUTES = ("SagaStatus=Keyword", "CorrelationId=Keyword")
 _SET_PARENT_DEATH_SIGNAL = 1

@@ -124,6 +124,6 @@ def test_the_wheel_holds_sagakit_alone_and_its_console_script(tmp_path: Path) ->
         names = archive.namelist()
         scripts = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert {name.split("/")[0] for name in names} == {"sagakit", f"sagakit-{sagakit.__version__}.dist-info"}
-    assert "sagakit/py.typed" in names
+    assert {"sagakit/py.typed", "sagakit/temporal/go/go.mod", "sagakit/temporal/go/go.sum"} <= set(names)
     assert "sagakit/sql/migrations/versions/0001_create_event_log.py" in names
     assert "sagakit = sagakit.cli.main:main" in scripts
