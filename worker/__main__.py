@@ -105,8 +105,8 @@ async def import_file(
     """Import an order file into running services (`start` in another terminal) and wait for every outcome."""
     session, stop = session_of(context), stop_on_signals()
     options, orders = _options(stock_per_product, decline_over), read_order_file(file)
-    client = await connect(require(session.settings).address, session.settings.temporal_namespace)
     async with traced(session, "import"), open_system(session) as system:
+        client = await connect(require(session.settings).address, session.settings.temporal_namespace)
         summary, rows = await _import(system, client, orders, options, stop)
     _finish(summary, orders, rows, summary_file)
 
