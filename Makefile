@@ -22,8 +22,7 @@ start: set-up ## run all services on the data folder .data until ^C
 	@exec $(run) -m worker --data "$(DATA)" start $(ARGS)
 
 test: set-up-dev ## run all tests on real PostgreSQL, RabbitMQ and Temporal
-	@scripts/install-services.sh
-	@REQUIRE_SERVICES=$${REQUIRE_SERVICES-1} $(run) -m pytest $(ARGS)
+	@REQUIRE_SERVICES=$${REQUIRE_SERVICES-1} scripts/test.sh $(ARGS)
 
 test-fast: set-up-dev ## run the tests that need no server
 	@$(run) -m pytest tests/unit tests/architecture $(ARGS)

@@ -61,12 +61,12 @@ async def traced(session: Session, process: str) -> AsyncIterator[None]:
 
     Comes before `connect`, which sets a provider that records nothing where it finds none, and a second one is ignored.
     """
-    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        raise RuntimeError("the tracer provider of this process is set already; enter traced() before connect()")
     provider = create_tracer_provider(resource=resource_of(process))
     for processor in span_processors(process, session.settings.data / "spans", session.settings.otlp_endpoint):
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
+    if trace.get_tracer_provider() is not provider:
+        raise RuntimeError("the tracer provider of this process is set already; enter traced() before connect()")
     try:
         yield
     finally:

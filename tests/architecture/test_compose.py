@@ -34,3 +34,9 @@ def test_every_lasting_service_has_a_health_check_and_a_pinned_image() -> None:
 def test_temporal_has_a_database_of_its_own() -> None:
     assert COMPOSE["services"]["temporal"]["environment"]["POSTGRES_SEEDS"] == "temporal-postgres"
     assert {"postgres", "temporal-postgres", "rabbitmq", "temporal", "temporal-ui", "traces"} <= COMPOSE["services"].keys()
+
+
+def test_what_it_mounts_is_here() -> None:
+    mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", []) if mount.startswith(".")]
+    assert mounts
+    assert all((ROOT / "compose" / mount.partition(":")[0]).is_file() for mount in mounts)

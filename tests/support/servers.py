@@ -41,7 +41,7 @@ def postgres() -> Iterator[str]:
         return
     initdb = find_program("initdb", "/usr/lib/postgresql/*/bin/initdb")
     if initdb is None or not (initdb.parent / "postgres").exists():
-        raise ServiceMissing("no PostgreSQL: run scripts/install-services.sh")
+        raise ServiceMissing("no PostgreSQL: run scripts/test.sh")
     user, folder, port = _unprivileged(), Path(tempfile.mkdtemp(prefix="sagakit-pg-")), free_port()
     try:
         if user is not None:
@@ -72,7 +72,7 @@ def rabbitmq() -> Iterator[str]:
     server = find_program("none", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
     server = server or find_program("rabbitmq-server")
     if server is None:
-        raise ServiceMissing("no RabbitMQ: run scripts/install-services.sh")
+        raise ServiceMissing("no RabbitMQ: run scripts/test.sh")
     folder = Path(tempfile.mkdtemp(prefix="sagakit-mq-"))
     port, dist, epmd = free_port(), free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\n")
@@ -95,7 +95,7 @@ def rabbitmq() -> Iterator[str]:
     }
     daemon = find_program("epmd", "/usr/lib/erlang/erts-*/bin/epmd")
     if daemon is None:
-        raise ServiceMissing("no epmd beside RabbitMQ: run scripts/install-services.sh")
+        raise ServiceMissing("no epmd beside RabbitMQ: run scripts/test.sh")
     names = spawn([str(daemon), "-port", str(epmd), "-address", "127.0.0.1"], _log(folder), env)
     process = spawn([str(server)], _log(folder), env)
     try:
