@@ -46,6 +46,7 @@ from aggregates.stock import (
     StockTooLow,
 )  # fmt: skip
 from sagakit import Aggregate, Command, DomainError, Event
+from sagakit.testing import given
 
 AT = datetime(2010, 12, 1, 8, 26)  # noqa: DTZ001 the documents know no zone
 LINE = OrderLine(product="p", quantity=3, unit_price=Decimal("2.50"))
@@ -60,7 +61,7 @@ SHIPPED = OrderShipped(order_id="1", country="France", lines=GOODS)
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "given", "when", "then"),
+    ("aggregate", "past", "when", "then"),
     [
         (Order, [], PLACE, [PLACED]),
         (Order, [PLACED], PLACE, OrderAlreadyPlaced),
@@ -91,15 +92,12 @@ SHIPPED = OrderShipped(order_id="1", country="France", lines=GOODS)
         (Shipment, [SHIPPED], ShipOrder(order_id="1", country="France", lines=GOODS), AlreadyShipped),
     ],
 )
-def test_decisions(aggregate: type[Aggregate], given: list[Event], when: Command, then: list[Event] | type[DomainError]) -> None:
-    subject = aggregate(id=when.aggregate_id).evolve(given)
-    before = subject.model_dump()
+def test_decisions(aggregate: type[Aggregate], past: list[Event], when: Command, then: list[Event] | type[DomainError]) -> None:
+    decided = given(aggregate, *past).when(when)
     if isinstance(then, list):
-        assert list(subject.decide(when)) == then
+        decided.then(*then)
     else:
-        with pytest.raises(then):
-            subject.decide(when)
-    assert subject.model_dump() == before, "a decision changes nothing"
+        decided.refused(then)
 
 
 def test_a_return_is_closed_with_what_was_opened() -> None:

@@ -1,0 +1,90 @@
+"""Given events, when a command, then events or a refusal: tests of aggregates without any server.
+
+Every scenario also checks what the repository relies on: deciding is pure (the same answer twice, the state untouched),
+and an event that went through JSON is the event that was decided. Source: given/when/then of event-sourced deciders,
+https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sagakit.aggregate import Aggregate
+from sagakit.errors import DomainError
+from sagakit.messages import Command, Event
+
+A = TypeVar("A", bound=Aggregate)
+
+
+class ImpureHandler(AssertionError):
+    """A handler whose answer depends on more than its state and its command, or that changes the state it reads."""
+
+
+@dataclass(frozen=True)
+class Decided(Generic[A]):
+    """What came of a command: compare it by `then` or `refused`."""
+
+    aggregate: A
+    command: Command
+    events: tuple[Event, ...] = ()
+    refusal: DomainError | None = None
+
+    def then(self, *expected: Event) -> A:
+        """Expect these events, in this order, none for nothing; return the aggregate evolved by them."""
+        if self.refusal is not None:
+            raise AssertionError(f"{self.command.command_name} was refused: {self.refusal}") from self.refusal
+        if self.events != expected:
+            raise AssertionError(f"{self.command.command_name} led to {list(self.events)}, expected {list(expected)}")
+        return self.aggregate.model_copy(deep=True).evolve(self.events)
+
+    def refused(self, expected: type[DomainError], code: str | None = None) -> DomainError:
+        """Expect a refusal of this class, and of this code when one is given; return it."""
+        if self.refusal is None:
+            raise AssertionError(f"{self.command.command_name} led to {list(self.events)}, expected {expected.__name__}")
+        if not isinstance(self.refusal, expected) or code not in (None, self.refusal.code):
+            raise AssertionError(
+                f"{self.command.command_name} was refused by {self.refusal!r}, expected {expected.__name__} {code or ''}"
+            ) from self.refusal
+        return self.refusal
+
+
+@dataclass(frozen=True)
+class Given(Generic[A]):
+    """An aggregate type and its past."""
+
+    aggregate_type: type[A]
+    events: tuple[Event, ...]
+
+    def when(self, command: Command) -> Decided[A]:
+        """Decide about a command. Raises `ImpureHandler`, and whatever unexpected the handler raises."""
+        subject = self._subject(command.aggregate_id)
+        before = subject.model_dump()
+        first = _decide(subject, command)
+        if subject.model_dump() != before:
+            raise ImpureHandler(f"the handler of {command.command_name} changes the state; an applier should")
+        second = _decide(self._subject(command.aggregate_id), command)
+        if (first.events, repr(first.refusal)) != (second.events, repr(second.refusal)):
+            raise ImpureHandler(
+                f"the handler of {command.command_name} answers the same question differently: "
+                f"{first.refusal or list(first.events)}, then {second.refusal or list(second.events)}"
+            )
+        for event in first.events:
+            if (stored := type(event).model_validate_json(event.model_dump_json())) != event:
+                raise AssertionError(f"{event.event_name} comes back from the log as {stored!r}, not {event!r}")
+        return first
+
+    def _subject(self, aggregate_id: str) -> A:
+        return self.aggregate_type(id=aggregate_id).evolve(self.events)
+
+
+def given(aggregate_type: type[A], *events: Event) -> Given[A]:
+    """Begin a scenario: an aggregate of this type to which these events have happened."""
+    return Given(aggregate_type, events)
+
+
+def _decide(subject: A, command: Command) -> Decided[A]:
+    try:
+        return Decided(subject, command, subject.decide(command))
+    except DomainError as refusal:
+        return Decided(subject, command, refusal=refusal)
