@@ -12,6 +12,10 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     exit 1
 fi
 echo "Making .venv from $lock, once ..." >&2
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# A folder left behind by an attempt without pip is made anew.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1 && ! "$python" -m venv --clear .venv; then
+    echo "error: no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2
+    exit 1
+fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$lock"
 cp "$lock" "$stamp"

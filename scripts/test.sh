@@ -9,16 +9,15 @@ has_rabbitmq() { command -v rabbitmq-server >/dev/null || [ -x /usr/lib/rabbitmq
 
 install_packages() {
     echo "Installing $* from the system's packages ..." >&2
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    "${as_root[@]}" apt-get update -qq
     # The packages' own servers are not wanted: the tests start theirs on free ports with throwaway data.
     (
         policy=/usr/sbin/policy-rc.d
         if [ ! -e "$policy" ]; then
-            trap 'rm -f "$policy"' EXIT
-            printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"
+            trap '"${as_root[@]}" rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod +x "$policy"
         fi
-        apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
     )
 }
 
@@ -35,11 +34,15 @@ run_with_docker() {
     unset SAGAKIT_POSTGRES_PORT SAGAKIT_RABBITMQ_PORT SAGAKIT_RABBITMQ_UI_PORT
 }
 
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
+can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
+
 missing=()
 has_postgres || missing+=(postgresql)
 has_rabbitmq || missing+=(rabbitmq-server)
 if [ "${#missing[@]}" -gt 0 ]; then
-    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+    if can_install; then
         install_packages "${missing[@]}"
     elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
         run_with_docker
