@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -19,6 +20,7 @@ from sagakit.telemetry import current_traceparent, tracer
 
 _MAX_EVENT_BYTES = 256 * 1024
 _CONFLICT_RETRIES = 30
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
 _identifier: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
@@ -142,5 +144,10 @@ class Repository:
             if len(envelope.data.encode()) > _MAX_EVENT_BYTES:
                 raise InvalidInput(
                     f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead"
+                )
+            if _NUL.search(envelope.data):
+                raise InvalidInput(
+                    f"{command.command_name}: its event {envelope.type} holds the character U+0000, "
+                    "which not every database can store; leave it out"
                 )
         return envelopes

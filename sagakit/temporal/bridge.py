@@ -5,12 +5,15 @@ from __future__ import annotations
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
-from sagakit.errors import TemporalUnavailable
+from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.messages import RecordedEvent, Registry
 from sagakit.saga import Saga
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS
+
+# Answers that the same request gets again: the consumer counts them, and parks the event.
+_REFUSALS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE)
 
 
 class SagaStarter:
@@ -21,7 +24,7 @@ class SagaStarter:
         self._client, self._saga, self._registry, self._task_queue = client, saga, registry, task_queue
 
     async def __call__(self, recorded: RecordedEvent) -> None:
-        """Start the saga of this event. Raises `TemporalUnavailable` when its fate is unknown."""
+        """Start the saga of this event. Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused."""
         event = self._registry.decode(recorded)
         workflow_id = self._saga.workflow_id(event)
         correlation_id = recorded.metadata.correlation_id
@@ -43,4 +46,6 @@ class SagaStarter:
         except WorkflowAlreadyStartedError:
             return  # it ran and ended: the event came again
         except RPCError as error:
+            if error.status in _REFUSALS:
+                raise InvalidInput(f"{workflow_id} cannot be started: {error.message}") from error
             raise TemporalUnavailable(f"{workflow_id} could not be started: {error.message}") from error

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from sagakit.errors import InvalidInput
 from sagakit.messages import Registry
 from sagakit.repository import Context, Repository
+from sagakit.steps import StepRequest
 from sagakit.system import OpenService
-from tests.support.shop import Add, Added, Counter
+from sagakit.temporal.activities import command_activities
+from tests.support.shop import COUNTING, Add, Added, Counter, Note
 from tests.support.stores import open_counting
 
 
@@ -21,6 +27,11 @@ async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
     async with open_counting(tmp_path, url) as opened:
         yield opened
+
+
+def activity_name(made: Callable[..., Any]) -> str | None:
+    definition = activity._Definition.from_callable(made)
+    return definition.name if definition else None
 
 
 async def _total(counting: OpenService) -> int:
@@ -79,3 +90,21 @@ async def test_the_chain_of_causes_is_rebuilt_from_stored_events_g8(counting: Op
     metadata = (await counting.store.load("counter-a"))[0].metadata
     assert (metadata.correlation_id, metadata.causation_id, metadata.actor) == ("talk", "event-1", "kim")
     assert (metadata.command, metadata.command_key) == ("add", "k")
+
+
+async def test_the_character_nul_is_refused_and_its_written_form_is_not(counting: OpenService) -> None:
+    with pytest.raises(InvalidInput, match=r"counter\.noted holds the character U\+0000"):
+        await counting.repository.handle(Counter, Note(counter="a", text="\\\0"), Context(key="k"))
+    assert await counting.store.head() == 0
+    for text in ("\\u0000", "\\\\u0000"):
+        assert (await counting.repository.handle(Counter, Note(counter="a", text=text), Context())).status == "done"
+
+
+async def test_a_step_that_cannot_be_stored_is_not_retried(counting: OpenService) -> None:
+    found = {activity_name(each): each for each in command_activities(COUNTING, counting.repository, 1)}
+    request = StepRequest(
+        commands=[{"counter": "a", "text": "\0"}], key="k", is_undo=False, correlation_id="c", causation_id="e", actor="saga"
+    )
+    with pytest.raises(ApplicationError) as raised:
+        await ActivityEnvironment().run(found["note"], request)
+    assert (raised.value.non_retryable, raised.value.type) == (True, "invalid_input")

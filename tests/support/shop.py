@@ -16,6 +16,15 @@ class Added(Event, name="counter.added", version=1):
     amount: int
 
 
+class Note(Command, name="note", id_field="counter"):
+    counter: str
+    text: str
+
+
+class Noted(Event, name="counter.noted", version=1):
+    text: str
+
+
 class OverLimit(DomainError):
     pass
 
@@ -28,6 +37,14 @@ class Counter(Aggregate, category="counter"):
         if self.total + command.amount > 100:
             raise OverLimit(f"{self.total} + {command.amount} is over 100")
         return Added(amount=command.amount) if command.amount else None
+
+    @handles(Note)
+    def note(self, command: Note) -> Event:
+        return Noted(text=command.text)
+
+    @applies(Noted)
+    def _noted(self, event: Noted) -> None:
+        pass
 
     @applies(Added)
     def _added(self, event: Added) -> None:
