@@ -63,13 +63,19 @@ class Runtime:
 
     async def start(self) -> None:
         """Start every loop. What is missing is one error, and nothing is left half started."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.drain()
+            raise
+
+    async def _start(self) -> None:
         settings = self._system.settings
         if settings.is_embedded_bus:
             self._bus = MemoryBus()
         else:
-            rabbit = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+            rabbit = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
             await rabbit.open()
-            self._bus = rabbit
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
         await self._bus.declare(self._system.services.subscriptions())
         opened = [await self._system.open(name) for name in self._names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -69,6 +70,8 @@ class Settings(BaseSettings):
     def _database_is_known(cls, value: str) -> str:
         if value != "sqlite" and not _POSTGRES_URL.fullmatch(value):
             raise ValueError("expected 'sqlite' or a URL like postgresql://user@host:5432/{service}")
+        if value != "sqlite":
+            _require_port(value)
         return value
 
     @field_validator("bus")
@@ -76,6 +79,8 @@ class Settings(BaseSettings):
     def _bus_is_known(cls, value: str) -> str:
         if value != "memory" and not value.startswith(("amqp://", "amqps://")):
             raise ValueError("expected 'memory' or a URL like amqp://user:password@host:5672/")
+        if value != "memory":
+            _require_port(value)
         return value
 
     @field_validator("temporal_address")
@@ -83,6 +88,8 @@ class Settings(BaseSettings):
     def _address_has_a_port(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[^\s/:]+:\d{1,5}", value):
             raise ValueError("expected host:port, like 127.0.0.1:7233")
+        if value is not None:
+            _require_port(f"//{value}")
         return value
 
     @model_validator(mode="after")
@@ -95,6 +102,16 @@ class Settings(BaseSettings):
     def is_embedded_bus(self) -> bool:
         """True when events travel inside one process."""
         return self.bus == "memory"
+
+
+def _require_port(url: str) -> None:
+    # The reason of urlsplit is left out: it quotes a part of the URL, which may be a piece of a password.
+    try:
+        is_wrong = urlsplit(url).port == 0
+    except ValueError:
+        is_wrong = True
+    if is_wrong:
+        raise ValueError("the port is no number from 1 to 65535")
 
 
 def variable_of(field: str) -> str:

@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -40,8 +41,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 def fail(error: SagakitError) -> NoReturn:
     """Say what is wrong and leave: exit code 2 for bad input, 1 for anything else."""
+    _show_trace(error)
     stderr.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
     raise typer.Exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def _show_trace(error: Exception) -> None:
+    if logging.getLogger().isEnabledFor(logging.INFO):  # what --verbose sets
+        stderr.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
 
 
 def _escaped(text: str) -> str:
@@ -59,6 +66,14 @@ def runs(command: Callable[P, Awaitable[T]]) -> Callable[P, T]:
             fail(error)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:  # noqa: BLE001 nobody expected it: told in one sentence, shown whole with --verbose
+            _show_trace(error)
+            text = _escaped(f"{type(error).__name__}: {error}")
+            advice = "run again with --verbose for the stack trace, and report it"
+            stderr.print(f"[bold red]unexpected:[/] {text}; {advice}", soft_wrap=True)
+            raise typer.Exit(1) from None
 
     return run
 

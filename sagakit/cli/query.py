@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from sqlmodel import col, select
+from sqlalchemy import ColumnElement
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import SQLModel, col, select
 from typer.core import TyperCommand
 
 from sagakit.cli.messages import AsJson
@@ -52,27 +54,43 @@ async def query(
     table = projection.table
     statement = select(table)
     for condition in where or []:
-        column, operator, value = condition.split(_JOINT)
-        if column not in table.model_fields:
-            raise InvalidInput(f"{read_model} has no column {column!r}; it has {', '.join(table.model_fields)}")
-        if operator not in _OPERATORS:
-            raise InvalidInput(f"{operator!r} is no operator; known: {', '.join(_OPERATORS)}")
-        attribute = col(getattr(table, column))
-        if operator == "like":
-            statement = statement.where(attribute.like(value))
-            continue
-        try:
-            wanted = TypeAdapter[Any](table.model_fields[column].annotation or str).validate_python(value)
-        except ValidationError as error:
-            raise InvalidInput(f"--where {column} {operator} {value}: {error.errors()[0]['msg']}") from None
-        comparison = f"__{operator}__"
-        statement = statement.where(getattr(attribute, comparison)(wanted))
+        statement = statement.where(_condition(read_model, table, condition))
     async with open_system(session) as system:
         opened = await system.open(service.name)
         async with opened.tables.transaction() as database:
-            rows = [row.model_dump(mode="json") for row in (await database.exec(statement)).all()]
+            try:
+                rows = [row.model_dump(mode="json") for row in (await database.exec(statement)).all()]
+            except (DBAPIError, OverflowError) as error:
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    raise
+                conditions = " and ".join(condition.replace(_JOINT, " ") for condition in where or [])
+                raise InvalidInput(f"--where {conditions}: the database cannot compare with such a value") from error
     if as_json:
         print_json(rows)
     else:
         columns = list(table.model_fields)
         print_table(f"{read_model}: {len(rows)} rows", columns, [[row[column] for column in columns] for row in rows])
+
+
+def _condition(read_model: str, table: type[SQLModel], condition: str) -> ColumnElement[bool]:
+    """Read one ``--where``. Raises `InvalidInput`, naming it."""
+    words = condition.split(_JOINT)
+    if len(words) != 3:  # noqa: PLR2004 column, operator, value
+        raise InvalidInput(f"--where needs COLUMN OP VALUE as three words, not {condition!r}")
+    column, operator, value = words
+    if column not in table.model_fields:
+        raise InvalidInput(f"{read_model} has no column {column!r}; it has {', '.join(table.model_fields)}")
+    if operator not in _OPERATORS:
+        raise InvalidInput(f"{operator!r} is no operator; known: {', '.join(_OPERATORS)}")
+    attribute = col(getattr(table, column))
+    annotation = table.model_fields[column].annotation
+    if operator == "like":
+        if str not in (annotation, *get_args(annotation)):
+            raise InvalidInput(f"--where {column} like {value}: like is for text, and {column} holds none")
+        return attribute.like(value)
+    try:
+        wanted = TypeAdapter[Any](annotation or str).validate_python(value)
+    except ValidationError as error:
+        raise InvalidInput(f"--where {column} {operator} {value}: {error.errors()[0]['msg']}") from None
+    compared: ColumnElement[bool] = getattr(attribute, f"__{operator}__")(wanted)
+    return compared

@@ -31,11 +31,15 @@ class Session:
 def load_services(app: str) -> tuple[Service, ...]:
     """Import a user's list: ``mydomain.services`` (its SERVICES) or ``mydomain.services:NAME``. Given by the operator only."""
     module_name, _, name = app.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InvalidInput(f"--app {app!r} names no module: expected one like mydomain.services, or module:NAME")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"--app {app}: there is no module {error.name!r} here or installed") from None
+        raise InvalidInput(f"--app {app}: there is no module {error.name!r} here or installed") from error
+    except Exception as error:
+        raise InvalidInput(f"--app {app}: {module_name} cannot be loaded, {type(error).__name__}: {error}") from error
     found = getattr(module, name or "SERVICES", None)
     if not isinstance(found, Sequence) or not all(isinstance(service, Service) for service in found):
         raise InvalidInput(f"--app {app}: {module_name} holds no list of services called {name or 'SERVICES'}")
@@ -62,7 +66,12 @@ async def traced(session: Session, process: str) -> AsyncIterator[None]:
     Comes before `connect`, which sets a provider that records nothing where it finds none, and a second one is ignored.
     """
     provider = create_tracer_provider(resource=resource_of(process))
-    for processor in span_processors(process, session.settings.data / "spans", session.settings.otlp_endpoint):
+    data = session.settings.data
+    try:
+        processors = span_processors(process, data / "spans", session.settings.otlp_endpoint)
+    except OSError as error:
+        raise InvalidInput(f"the data folder {data} cannot be used: {error.strerror}. Correct --data or SAGAKIT_DATA") from None
+    for processor in processors:
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
     if trace.get_tracer_provider() is not provider:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, ReplaySafeTracerProvider, create_tracer_provider
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
     Interceptor,
     StartActivityInput,
@@ -27,10 +29,10 @@ PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_ut
 
 
 async def connect(address: str, namespace: str) -> Client:
-    """Connect to a server. Raises `TemporalUnavailable`, naming the address."""
+    """Connect to a server. Raises `TemporalUnavailable`, naming the address or the namespace."""
     _require_replay_safe_tracing()
     try:
-        return await Client.connect(
+        client = await Client.connect(
             address,
             namespace=namespace,
             data_converter=pydantic_data_converter,
@@ -39,6 +41,17 @@ async def connect(address: str, namespace: str) -> Client:
         )
     except RuntimeError as error:
         raise TemporalUnavailable(f"no Temporal server answers at {address}. Start it, or correct TEMPORAL_ADDRESS") from error
+    try:
+        request = DescribeNamespaceRequest(namespace=namespace)
+        await client.workflow_service.describe_namespace(request, timeout=timedelta(seconds=10))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise TemporalUnavailable(
+                f"the Temporal server at {address} has no namespace {namespace!r}. Create it there, or correct TEMPORAL_NAMESPACE"
+            ) from error
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:  # who may use a namespace need not be let to describe it
+            raise TemporalUnavailable(f"the Temporal server at {address} does not answer: {error.message}") from error
+    return client
 
 
 def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:

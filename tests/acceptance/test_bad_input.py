@@ -67,6 +67,16 @@ def test_a_file_that_is_not_there(system: System) -> None:
         (("query", "order_summary", "--where", "total", "over", "1"), "'over' is no operator"),
         (("query", "order_summary", "--where", "size", "gt", "1"), "no column 'size'"),
         (("query", "order_summary", "--where", "total"), "--where needs COLUMN OP VALUE"),
+        (("query", "order_summary", "--where=total"), "COLUMN OP VALUE"),
+        (("query", "order_summary", "--where", "lines", "gt", "99999999999999999999"), "--where lines gt 99999999999999999999"),
+        (("query", "order_summary", "--where", "total", "like", "1%"), "--where total like 1%"),
+        (
+            ("--data", "/etc/passwd", "send", "seed_stock", "x", "--data", '{"quantity": 1}'),
+            "the data folder /etc/passwd cannot be used",
+        ),
+        (("--data", "/etc/passwd", "start"), "the data folder /etc/passwd cannot be used"),
+        (("--app", "..", "doctor"), "names no module"),
+        (("--app", "", "doctor"), "names no module"),
         (("show", "order", "nobody"), "there is no order 'nobody'"),
         (("show", "elephant", "1"), "no aggregate called 'elephant'"),
         (("start", "--service", "sales"), "there is no service 'sales'"),
@@ -87,6 +97,36 @@ def test_all_wrong_settings_at_once(system: System) -> None:
     message = _refused(system, "doctor")
     assert all(name in message for name in ("SAGAKIT_BUS", "SAGAKIT_RELAY_BATCH", "TEMPORAL_ADDRESS"))
     assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TEMPORAL_ADDRESS", "127.0.0.1:99999"),
+        ("SAGAKIT_BUS", "amqp://hidden:x@h:abc/"),
+        ("SAGAKIT_BUS", "amqp://hidden:x@h:99999/"),
+        ("SAGAKIT_DATABASE", "postgresql://hidden@h:abc/{service}"),
+    ],
+)
+def test_a_port_that_is_none(system: System, name: str, value: str) -> None:
+    system.settings[name] = value
+    message = _refused(system, "doctor")
+    assert f"{name}: the port is no number" in message
+    assert "hidden" not in message
+
+
+def test_an_app_that_does_not_load(system: System, tmp_path: Path) -> None:
+    (tmp_path / "broken_app.py").write_text("SERVICES = [Nobody]\n")
+    system.settings["PYTHONPATH"] = f"{system.env['PYTHONPATH']}:{tmp_path}"
+    message = _refused(system, "--app", "broken_app", "doctor")
+    assert "broken_app cannot be loaded, NameError: name 'Nobody' is not defined" in message
+
+
+def test_no_such_namespace(system: System, temporal_address: str) -> None:
+    system.settings |= {"TEMPORAL_ADDRESS": temporal_address, "TEMPORAL_NAMESPACE": "nope"}
+    message = _refused(system, "start")
+    assert "no namespace 'nope'" in message
+    assert "TEMPORAL_NAMESPACE" in message
 
 
 def test_no_temporal(system: System) -> None:
@@ -118,6 +158,12 @@ def test_no_postgres(system: System, temporal_address: str) -> None:
     assert "hidden" not in message
 
 
+def test_no_postgres_beside_rabbitmq(system: System, rabbitmq_url: str, temporal_address: str) -> None:
+    database = f"postgresql://saga@127.0.0.1:{free_port()}/{{service}}"
+    system.settings |= {"SAGAKIT_DATABASE": database, "SAGAKIT_BUS": rabbitmq_url, "TEMPORAL_ADDRESS": temporal_address}
+    assert "cannot be reached" in _refused(system, "start")
+
+
 def test_two_processes_on_one_embedded_folder(system: System, temporal_binary: Path) -> None:
     from tests.support.processes import end
 
@@ -136,3 +182,9 @@ def test_a_refusal_is_an_answer(system: System) -> None:
     assert "refused, order_already_placed" in again.stdout
     assert system.json("events", "--stream", "order-1")[0]["metadata"]["command"] == "place_order"
     assert system.json("show", "order", "1")["state"]["total"] == "2.50"
+
+
+def test_a_number_that_postgres_cannot_hold(system: System, postgres_url: str) -> None:
+    system.settings["SAGAKIT_DATABASE"] = f"{postgres_url}/bad_input_{{service}}"
+    message = _refused(system, "query", "order_summary", "--where", "lines", "gt", "99999999999")
+    assert "--where lines gt 99999999999: the database cannot compare" in message
