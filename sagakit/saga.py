@@ -20,6 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from opentelemetry import trace
+    from opentelemetry.trace import StatusCode
 
     from sagakit.errors import DomainError, InvalidInput, StepRefused
     from sagakit.messages import Command, Event
@@ -123,26 +124,35 @@ class Saga:
             key=key,
             is_undo=is_undo,
             correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
-            causation_id=info.workflow_id,
+            # A saga acts because of the event that started it, so stored events alone show the whole chain.
+            causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
             actor=f"saga {self.saga_name}",
         )
-        with trace.get_tracer("sagakit").start_as_current_span(f"step {name}"):
-            try:
-                reply: StepReply = await workflow.execute_activity(
-                    name,
-                    request,
-                    result_type=StepReply,
-                    start_to_close_timeout=_ATTEMPT_TIMEOUT,
-                    heartbeat_timeout=timedelta(seconds=15) if len(commands) > 1 else None,
-                    retry_policy=_RETRIES,
-                    summary=f"{'undo: ' if is_undo else ''}{len(commands)} x {name}, {commands[0].aggregate_id}"[:200],
-                )
-            except ActivityError as error:
-                if not isinstance(error.cause, ApplicationError):
-                    raise
-                self._mark(step, "refused")
-                raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
+        span = trace.get_tracer("sagakit").start_span(f"step {name}")
+        # Current only while the activity takes its headers: a span held over an await is left in another context when the
+        # worker evicts the saga.
+        with trace.use_span(span):
+            activity = workflow.start_activity(
+                name,
+                request,
+                result_type=StepReply,
+                start_to_close_timeout=_ATTEMPT_TIMEOUT,
+                heartbeat_timeout=timedelta(seconds=15) if len(commands) > 1 else None,
+                retry_policy=_RETRIES,
+                summary=f"{'undo: ' if is_undo else ''}{len(commands)} x {name}, {commands[0].aggregate_id}"[:200],
+            )
+        try:
+            reply: StepReply = await activity
+        except ActivityError as error:
+            span.set_status(StatusCode.ERROR)
+            if not isinstance(error.cause, ApplicationError):
+                raise
+            self._mark(step, "refused")
+            raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
+        else:
             return reply
+        finally:
+            span.end()
 
     async def _until_decided(self, step: Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
         """Send a step that has to succeed; a refusal parks the saga until a person retries or skips it."""
