@@ -6,6 +6,7 @@ from sagakit.messages import Command, Event, Identifier, RecordedEvent
 from sagakit.projection import Projection, projects
 from sagakit.saga import Saga
 from sagakit.service import Service
+from sagakit.upcasting import upcasts
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "applies",
     "handles",
     "projects",
+    "upcasts",
 ]

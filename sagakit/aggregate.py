@@ -88,10 +88,16 @@ class Aggregate(BaseModel):
             return ()
         return (decision,) if isinstance(decision, Event) else tuple(decision)
 
-    def evolve(self, events: Iterable[Event]) -> Self:
-        """Apply events in order; each moves the version on by one, whether an applier looks at it or not."""
+    def evolve(self, events: Iterable[Event], *, version: int | None = None) -> Self:
+        """Apply events in order; each moves the version on by one, whether an applier looks at it or not.
+
+        ``version`` is for stored events, which an upcaster may have split or dropped: the version of the stored one.
+        """
         for event in events:
             if name := self.event_appliers.get(type(event)):
                 getattr(self, name)(event)
-            self.version += 1
+            if version is None:
+                self.version += 1
+        if version is not None:
+            self.version = version
         return self

@@ -3,6 +3,7 @@
 SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
 │   └── StepRefused          a saga's step was refused by the aggregate that it went to
+├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
     ├── ConcurrencyError     somebody else appended first: reload and decide again
     ├── DuplicateCommand     the idempotency key is taken: its recorded outcome is the answer
@@ -85,6 +86,15 @@ class TemporalUnavailable(InfrastructureError):
 
 class LeaseLost(InfrastructureError):
     """Another process took the lease over; whatever this one wanted to write was not written."""
+
+
+class UnreadableEvent(SagakitError):
+    """A stored event that today's code cannot read. It stays where it is; a release that knows it reads it."""
+
+    def __init__(self, event_type: str, schema_version: int, place: str, why: str) -> None:
+        """Name the stored type and version, where it stands, and what is wrong."""
+        super().__init__(f"{event_type} {schema_version} ({place}) cannot be read: {why}")
+        self.event_type, self.schema_version, self.place, self.why = event_type, schema_version, place, why
 
 
 class InvalidInput(SagakitError):

@@ -7,15 +7,17 @@ module path, so that code can move without touching history. Only registered nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import from_json, to_json
 from uuid_utils.compat import uuid7
 
-from sagakit.errors import InvalidInput, UnknownMessage
+from sagakit.errors import InvalidInput, UnknownMessage, UnreadableEvent
+from sagakit.upcasting import Upcaster, Upcasting
 
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _COMMAND_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -102,7 +104,7 @@ class RecordedEvent(NewEvent):
     """An event as the log holds it.
 
     ``version`` is its place in its stream, from 1; ``position`` its place in the log of its service, growing, with
-    holes; ``data`` is JSON text, decoded by `Registry.decode`.
+    holes; ``data`` is JSON text as it was written, decoded by `Registry.decode_all`.
     """
 
     service: str
@@ -131,8 +133,13 @@ def new_event(event: Event, metadata: Metadata) -> NewEvent:
 class Registry:
     """The only way from a stored name to a class: an explicit list, made from the services."""
 
-    def __init__(self, events: Iterable[type[Event]] = (), commands: Iterable[type[Command]] = ()) -> None:
-        """Refuse two classes under one name."""
+    def __init__(
+        self,
+        events: Iterable[type[Event]] = (),
+        commands: Iterable[type[Command]] = (),
+        upcasters: Iterable[Upcaster] = (),
+    ) -> None:
+        """Refuse two classes under one name, and upcasters that lead nowhere."""
         self._events: dict[tuple[str, int], type[Event]] = {}
         self._commands: dict[str, type[Command]] = {}
         for event in events:
@@ -145,13 +152,40 @@ class Registry:
                 raise InvalidInput(
                     f"{command.__name__} and {other_command.__name__} share the command name {command.command_name!r}"
                 )
+        self.upcasting = Upcasting(upcasters, self._events)
+        self._read_as_stored = {key: event for key, event in self._events.items() if key not in self.upcasting.steps}
+
+    @property
+    def events(self) -> Mapping[tuple[str, int], type[Event]]:
+        """Every event class, by stored name and schema version."""
+        return self._events
+
+    @property
+    def commands(self) -> Mapping[str, type[Command]]:
+        """Every command class by its name."""
+        return self._commands
+
+    def is_read_as_stored(self, event: type[Event]) -> bool:
+        """Tell whether stored events of this class come out as it: no upcaster takes them further."""
+        return self._read_as_stored.get((event.event_name, event.schema_version)) is event
+
+    def can_read(self, recorded: NewEvent) -> bool:
+        """Tell whether the stored type and version are known, by a class or an upcaster."""
+        key = (recorded.type, recorded.schema_version)
+        return key in self._read_as_stored or key in self.upcasting.steps
+
+    def stored_names(self, events: Iterable[type[Event]]) -> frozenset[str]:
+        """List the names under which these events may be stored: their own, and those that are upcast into them."""
+        wanted = {(event.event_name, event.schema_version) for event in events}
+        older = {name for name, version in self.upcasting.steps if wanted & self.upcasting.ends((name, version))}
+        return frozenset({name for name, _ in wanted} | older)
 
     def event_type(self, name: str, schema_version: int) -> type[Event]:
-        """Find the class of a stored event. Raises `UnknownMessage`."""
+        """Find the class of an event. Raises `UnknownMessage`."""
         try:
             return self._events[name, schema_version]
         except KeyError:
-            known = [f"{known_name} {version}" for known_name, version in self._events]
+            known = [f"{known_name} {version}" for known_name, version in (*self._events, *self.upcasting.steps)]
             raise UnknownMessage("event", f"{name} {schema_version}", known) from None
 
     def command_type(self, name: str) -> type[Command]:
@@ -161,6 +195,37 @@ class Registry:
         except KeyError:
             raise UnknownMessage("command", name, list(self._commands)) from None
 
-    def decode(self, recorded: NewEvent) -> Event:
-        """Turn stored JSON into the event's class. Raises `UnknownMessage` or pydantic's ValidationError."""
-        return self.event_type(recorded.type, recorded.schema_version).model_validate_json(recorded.data)
+    def decode_all(self, recorded: NewEvent) -> tuple[Event, ...]:
+        """Turn one stored event into what it means today: as a rule one event, several or none behind an upcaster.
+
+        Raises `UnreadableEvent`, naming type, version and place; nothing is ever skipped.
+        """
+        event_type = self._read_as_stored.get((recorded.type, recorded.schema_version))
+        try:
+            if event_type is not None:
+                return (event_type.model_validate_json(recorded.data),)
+            return self._upcast(recorded)
+        except ValidationError as error:
+            # Where and why, without the value: it may be personal, and this text is logged.
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+            raise UnreadableEvent(recorded.type, recorded.schema_version, _place(recorded), faults) from None
+        except UnknownMessage as error:
+            raise UnreadableEvent(recorded.type, recorded.schema_version, _place(recorded), str(error)) from None
+
+    def _upcast(self, recorded: NewEvent) -> tuple[Event, ...]:
+        key = (recorded.type, recorded.schema_version)
+        if key not in self.upcasting.steps:
+            self.event_type(*key)
+        try:
+            # Back to JSON at the end, so that a class reads upcast fields by the same rules as stored ones.
+            ends = [(end[:2], to_json(end[2])) for end in self.upcasting.run(key, from_json(recorded.data))]
+        except Exception as error:
+            why = f"its upcaster failed: {type(error).__name__}: {error}"
+            raise UnreadableEvent(*key, _place(recorded), why) from error
+        return tuple(self._events[end].model_validate_json(data) for end, data in ends)
+
+
+def _place(recorded: NewEvent) -> str:
+    if not isinstance(recorded, RecordedEvent):
+        return "an event without a place in a log"
+    return f"{recorded.stream} version {recorded.version}, position {recorded.position} of service {recorded.service}"

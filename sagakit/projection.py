@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sagakit.errors import InvalidInput
@@ -51,8 +51,9 @@ class Projection:
             if (event := getattr(method, "__sagakit_projects__", None))
         }
 
-    async def apply(self, session: AsyncSession, event: Event, recorded: RecordedEvent) -> None:
-        """Hand one event to its handler; an event without one changes nothing."""
-        if name := self.handlers.get(type(event)):
-            handler: Any = getattr(self, name)
-            await handler(session, event, recorded)
+    async def apply(self, session: AsyncSession, events: Iterable[Event], recorded: RecordedEvent) -> None:
+        """Hand what a stored event means to the handlers, in order; an event without one changes nothing."""
+        for event in events:
+            if name := self.handlers.get(type(event)):
+                handler: Any = getattr(self, name)
+                await handler(session, event, recorded)

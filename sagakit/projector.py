@@ -38,7 +38,7 @@ class Projector:
         """Take what it reads from, what it writes to, and the lease it leads by."""
         self._projection, self._store, self._tables, self._registry = projection, store, tables, registry
         self._leader, self._poll_seconds = leader, poll_seconds
-        self._types = {event.event_name for event in projection.handlers}
+        self._types = registry.stored_names(projection.handlers)
         self._wake = asyncio.Event()
         store.on_commit(self._wake.set)
         self._is_stopping = False
@@ -78,7 +78,8 @@ class Projector:
                 continue
             async with self._tables.transaction() as session:
                 for event in events:
-                    if event.type in self._types:
+                    # What this code cannot read may be what a newer release would project: parked, not passed.
+                    if event.type in self._types or not self._registry.can_read(event):
                         await apply_or_park(self._projection, self._registry, session, self._projection.name, event)
                 await self._leader.advance_within(session, events[-1].position)
             self._leader.position = events[-1].position
@@ -94,7 +95,7 @@ async def apply_or_park(
     with child_span(f"project {projection.name}", event.metadata.traceparent, attributes={"messaging.message.id": str(event.id)}):
         try:
             async with session.begin_nested():
-                await projection.apply(session, registry.decode(event), event)
+                await projection.apply(session, registry.decode_all(event), event)
                 await session.flush()
         except (SagakitError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             _log.exception("parked", consumer=consumer, stream=event.stream)

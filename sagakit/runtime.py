@@ -129,7 +129,7 @@ class Runtime:
         registry = self._system.services.registry
 
         async def effect(session: Any, event: RecordedEvent) -> None:
-            await projection.apply(session, registry.decode(event), event)
+            await projection.apply(session, registry.decode_all(event), event)
             await session.flush()
 
         return effect

@@ -1,8 +1,8 @@
-"""What a service is: a named list of aggregates, projections, sagas and activities. `worker/services.py` holds yours."""
+"""What a service is: aggregates, projections, sagas, activities and upcasters under a name. `worker/services.py` holds yours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sagakit.messages import Command, Event, Registry
 from sagakit.ports import Subscription
 from sagakit.projection import Projection
 from sagakit.saga import Saga
+from sagakit.upcasting import Upcaster
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Service:
     projections: tuple[type[Projection], ...] = ()
     sagas: tuple[type[Saga], ...] = ()
     activities: tuple[Any, ...] = ()
+    upcasters: tuple[Upcaster, ...] = ()
 
     @property
     def events(self) -> frozenset[type[Event]]:
@@ -47,6 +49,7 @@ class ServiceMap:
         self.registry = Registry(
             (event for service in self.services for event in service.events),
             (command for service in self.services for command in service.commands),
+            (upcaster for service in self.services for upcaster in service.upcasters),
         )
         self._event_owner: dict[type[Event], Service] = {}
         self._command_owner: dict[type[Command], tuple[Service, type[Aggregate]]] = {}
@@ -65,6 +68,29 @@ class ServiceMap:
             for event in service.events:
                 if self._event_owner.setdefault(event, service) is not service:
                     raise InvalidInput(f"two services apply {event.event_name} in their aggregates")
+        self._check_readers()
+
+    def _check_readers(self) -> None:
+        for service in self.services:
+            for saga in service.sagas:
+                self._refuse_missed_versions(f"saga {saga.saga_name}", [saga.starts_on])
+            for projection in service.projections:
+                self._refuse_missed_versions(f"projection {projection.name}", projection.handlers)
+
+    def _refuse_missed_versions(self, who: str, wanted: Collection[type[Event]]) -> None:
+        """Refuse a reader that would pass over other versions of the events it names, in silence."""
+        for event in wanted:
+            key = (event.event_name, event.schema_version)
+            if key in self.registry.upcasting.steps:
+                raise InvalidInput(
+                    f"{who} waits for {key[0]} {key[1]}, which an upcaster reads as something newer: wait for that"
+                )
+            for (name, version), other in self.registry.events.items():
+                if name == key[0] and other not in wanted and self.registry.is_read_as_stored(other):
+                    raise InvalidInput(
+                        f"{who} knows {key[0]} {key[1]}, but not {name} {version}, which the code reads too: "
+                        "add an upcaster from one to the other, or a handler"
+                    )
 
     def service(self, name: str) -> Service:
         """Find a service. Raises `InvalidInput` with the names there are."""
@@ -121,7 +147,7 @@ class ServiceMap:
     def _grouped(self, consumer: str, events: Iterable[type[Event]]) -> list[Subscription]:
         by_producer: dict[str, set[str]] = {}
         for event in events:
-            by_producer.setdefault(self.producer_of(event).name, set()).add(event.event_name)
+            by_producer.setdefault(self.producer_of(event).name, set()).update(self.registry.stored_names([event]))
         return [Subscription(consumer, producer, frozenset(types)) for producer, types in by_producer.items()]
 
 

@@ -8,7 +8,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
-from sagakit.messages import RecordedEvent, Registry
+from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS
 
@@ -24,8 +24,15 @@ class SagaStarter:
         self._client, self._saga, self._registry, self._task_queue = client, saga, registry, task_queue
 
     async def __call__(self, recorded: RecordedEvent) -> None:
-        """Start the saga of this event. Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused."""
-        event = self._registry.decode(recorded)
+        """Start the saga of this event; one that an upcaster split starts a saga for each part of the saga's type.
+
+        Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused, `UnreadableEvent`.
+        """
+        for event in self._registry.decode_all(recorded):
+            if type(event) is self._saga.starts_on:
+                await self._start(event, recorded)
+
+    async def _start(self, event: Event, recorded: RecordedEvent) -> None:
         workflow_id = self._saga.workflow_id(event)
         correlation_id = recorded.metadata.correlation_id
         try:

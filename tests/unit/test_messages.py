@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sagakit import Aggregate, Command, Event, Service
-from sagakit.errors import InvalidInput, UnknownMessage
+from sagakit.errors import InvalidInput, UnreadableEvent
 from sagakit.messages import Registry
 from sagakit.service import ServiceMap
 from sagakit.telemetry import span_context
@@ -11,7 +11,7 @@ from tests.support.shop import COUNTING, Add, Added, Counter, added
 
 
 def test_a_stored_event_is_decoded_by_its_stored_name() -> None:
-    assert Registry([Added]).decode(added(3)) == Added(amount=3)
+    assert Registry([Added]).decode_all(added(3)) == (Added(amount=3),)
 
 
 def test_fields_of_a_newer_writer_are_ignored_and_unknown_ones_of_a_command_refused() -> None:
@@ -22,8 +22,8 @@ def test_fields_of_a_newer_writer_are_ignored_and_unknown_ones_of_a_command_refu
 
 @pytest.mark.parametrize("name", ["counter.lost", "os.system", "__class__.__init__", "counter.added.more"])
 def test_an_unregistered_name_is_never_turned_into_a_class(name: str) -> None:
-    with pytest.raises(UnknownMessage, match="there is no event"):
-        Registry([Added]).decode(added().model_copy(update={"type": name}))
+    with pytest.raises(UnreadableEvent, match="there is no event"):
+        Registry([Added]).decode_all(added().model_copy(update={"type": name}))
 
 
 def test_names_are_checked_where_they_are_written() -> None:
