@@ -27,11 +27,12 @@ test: set-up-dev ## run all tests on real PostgreSQL, RabbitMQ and Temporal
 test-fast: set-up-dev ## run the tests that need no server
 	@$(run) -m pytest tests/unit tests/architecture $(ARGS)
 
-check: set-up-dev ## format, lint, types, imports, architecture
+check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(run) -m worker contracts check
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format

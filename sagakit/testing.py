@@ -1,4 +1,4 @@
-"""Given events, when a command, then events or a refusal: tests of aggregates without any server.
+"""Given events, when a command, then events or a refusal; and old events in today's form: tests without any server.
 
 Every scenario also checks what the repository relies on: deciding is pure (the same answer twice, the state untouched),
 and an event that went through JSON is the event that was decided. Source: given/when/then of event-sourced deciders,
@@ -7,12 +7,17 @@ https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
 
 from __future__ import annotations
 
+import copy
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import DomainError
-from sagakit.messages import Command, Event
+from sagakit.messages import Command, Event, Metadata, NewEvent, Registry
+from sagakit.upcasting import Key, Upcasted
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -81,6 +86,55 @@ class Given(Generic[A]):
 def given(aggregate_type: type[A], *events: Event) -> Given[A]:
     """Begin a scenario: an aggregate of this type to which these events have happened."""
     return Given(aggregate_type, events)
+
+
+class ImpureUpcaster(AssertionError):
+    """An upcaster that changes the fields it is given, or answers the same fields differently."""
+
+
+@dataclass(frozen=True)
+class Upcast:
+    """A stored event on its way to today's form."""
+
+    registry: Registry
+    name: str
+    version: int
+    fields: dict[str, Any]
+
+    def becomes(self, *expected: Event) -> None:
+        """Expect these events, in this order, none for a dropped one. Raises `ImpureUpcaster`, `UnreadableEvent`."""
+        for _ in self._pure_walk((self.name, self.version), self.fields):
+            pass
+        stored = NewEvent(
+            id=UUID(int=0),
+            type=self.name,
+            schema_version=self.version,
+            data=json.dumps(self.fields),
+            metadata=Metadata(correlation_id="test"),
+        )
+        events = self.registry.decode_all(stored)
+        if events != expected:
+            raise AssertionError(f"{self.name} {self.version} becomes {list(events)}, expected {list(expected)}")
+
+    def _pure_walk(self, source: Key, fields: dict[str, Any]) -> Iterator[Upcasted]:
+        """Go along the chain, asking every upcaster twice."""
+        step = self.registry.upcasting.steps.get(source)
+        if step is None:
+            yield (*source, fields)
+            return
+        given_fields = copy.deepcopy(fields)
+        first = copy.deepcopy(step(given_fields))
+        if given_fields != fields:
+            raise ImpureUpcaster(f"{step} changes the fields it is given; it should return new ones")
+        if (second := step(copy.deepcopy(fields))) != first:
+            raise ImpureUpcaster(f"{step} answers the same fields differently: {first}, then {second}")
+        for name, version, new in first:
+            yield from self._pure_walk((name, version), new)
+
+
+def upcast(registry: Registry, name: str, version: int, fields: dict[str, Any]) -> Upcast:
+    """Take a stored event, by its name, version and fields; ``registry`` is ``ServiceMap(SERVICES).registry``."""
+    return Upcast(registry, name, version, fields)
 
 
 def _decide(subject: A, command: Command) -> Decided[A]:

@@ -10,6 +10,7 @@ from sagakit import Aggregate, Event, Projection, Saga, Service, applies, projec
 from sagakit.errors import InvalidInput, UnreadableEvent
 from sagakit.messages import Metadata, NewEvent, Registry, new_event
 from sagakit.service import ServiceMap
+from sagakit.testing import ImpureUpcaster, upcast
 from sagakit.upcasting import Upcaster
 from tests.support.shop import Added
 from tests.support.versions import RunRow
@@ -200,3 +201,28 @@ def test_a_reader_that_would_pass_over_a_version_is_refused_at_start() -> None:
     with pytest.raises(InvalidInput, match=r"saga on-first waits for run.started 1, which an upcaster reads as something newer"):
         ServiceMap([Service("runs", aggregates=(Runs,), sagas=(OnFirst,), upcasters=(forward,))])
     ServiceMap([Service("runs", aggregates=(Runs,), sagas=(OnSecond,), projections=(SecondOnly,), upcasters=(forward,))])
+
+
+def test_the_kit_for_upcasters_finds_what_it_is_there_to_find() -> None:
+    fields = {"recipient": "ann", "street": "High St 1", "town": "Ely", "pence": 60}
+    upcast(REGISTRY, "post.sent", 1, fields).becomes(Stamped(pence=60), Sent(to="ann", weight_grams=20, address="High St 1, Ely"))
+    upcast(REGISTRY, "letter.admired", 1, {}).becomes()
+    with pytest.raises(AssertionError, match=r"letter.admired 1 becomes \[\], expected"):
+        upcast(REGISTRY, "letter.admired", 1, {}).becomes(Stamped(pence=1))
+
+    def change(fields: dict[str, Any]) -> dict[str, Any]:
+        fields["stamp"]["seen"] = True
+        return {"pence": 1}
+
+    ticks = iter(range(9))
+
+    def tick(_fields: dict[str, Any]) -> dict[str, Any]:
+        return {"pence": next(ticks)}
+
+    into = [("letter.stamped", 1)]
+    with pytest.raises(ImpureUpcaster, match=r"the upcaster change of stamp.old 1 changes the fields"):
+        upcast(
+            Registry([Stamped], upcasters=[upcasts("stamp.old", 1, into=into)(change)]), "stamp.old", 1, {"stamp": {}}
+        ).becomes()
+    with pytest.raises(ImpureUpcaster, match="answers the same fields differently"):
+        upcast(Registry([Stamped], upcasters=[upcasts("stamp.old", 1, into=into)(tick)]), "stamp.old", 1, {}).becomes()

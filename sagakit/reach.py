@@ -1,0 +1,75 @@
+"""Who reads an event or handles and sends a command: aggregates, projections and sagas, each with its service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import CodeType, FunctionType
+from typing import Any
+
+from sagakit.messages import Command
+from sagakit.saga import Saga
+from sagakit.service import Service, ServiceMap
+
+
+class Reach:
+    """Answers for one list of services."""
+
+    def __init__(self, services: ServiceMap) -> None:
+        """Take the list of services."""
+        self._services = services
+        self._sent = {saga: set(_commands_in(saga)) for service in services.services for saga in service.sagas}
+
+    def of_event(self, name: str, version: int, old_service: str) -> tuple[str, ...]:
+        """Name whoever reads any version of an event, or what this one is upcast into; else the service it was of."""
+        registry = self._services.registry
+        ends = registry.upcasting.ends((name, version))
+        events = {event for key, event in registry.events.items() if key[0] == name or key in ends}
+        return self._named(lambda known: bool(events & set(known)), lambda _: False) or _service(old_service)
+
+    def of_command(self, name: str, old_service: str) -> tuple[str, ...]:
+        """Name the aggregate that handles a command and the sagas whose code names it; else the service it was of."""
+        command = self._services.registry.commands.get(name)
+        if command is None:
+            return _service(old_service)
+        found = self._named(lambda known: command in known, lambda saga: command in self._sent[saga])
+        return found or _service(old_service)
+
+    def _named(self, reads: Any, sends: Any) -> tuple[str, ...]:
+        found: list[str] = []
+        for service in self._services.services:
+            found += [f"aggregate {a.category} ({service.name})" for a in _where(service, reads)]
+            found += [f"projection {p.name} ({service.name})" for p in service.projections if reads(p.handlers)]
+            found += [f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on]) or sends(s)]
+        return tuple(found)
+
+
+def _where(service: Service, reads: Any) -> list[Any]:
+    return [a for a in service.aggregates if reads([*a.event_appliers, *a.command_handlers])]
+
+
+def _service(name: str) -> tuple[str, ...]:
+    return (f"service {name}",) if name else ()
+
+
+def _commands_in(saga: type[Saga]) -> Iterable[type[Command]]:
+    """Find the commands that a saga's methods, and the functions of its module that they name, mention."""
+    waiting = [method for method in vars(saga).values() if isinstance(method, FunctionType)]
+    seen: set[FunctionType] = set()
+    while waiting:
+        function = waiting.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        if isinstance(original := getattr(function, "__wrapped__", None), FunctionType):
+            waiting.append(original)
+        for name in _names_in(function.__code__):
+            found = function.__globals__.get(name)
+            if isinstance(found, type) and issubclass(found, Command):
+                yield found
+            elif isinstance(found, FunctionType) and found.__module__ == saga.__module__:
+                waiting.append(found)
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = (_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*inner)
