@@ -8,7 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from sagakit.service import ServiceMap
 from sagakit.settings import Settings, variable_of
+from sagakit.testing import upcast
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -35,6 +37,33 @@ def test_the_saga_and_the_read_model_of_the_readme_are_definitions() -> None:
     assert len(BLOCKS) == 3
     assert _run(1).TakeMoney.saga_name == "take-money"
     assert _run(2).OrdersPerCountry.name == "orders_per_country"
+
+
+def _whole(name: str) -> ModuleType:
+    """Run a document's blocks one after the other, as its reader would."""
+    module = ModuleType(name.replace("-", "_").removesuffix(".md"))
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL):
+        exec(compile(block, name, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 our own document
+    return module
+
+
+def test_the_six_kinds_of_change_do_what_the_document_says() -> None:
+    doc = _whole("event-versions.md")
+    registry = ServiceMap([doc.PARCELS]).registry
+    old = {"to": "ann", "street": "High St 1", "town": "Ely"}
+    upcast(registry, "parcel.sent", 1, old).becomes(doc.ParcelSent(recipient="ann", express=False, address="High St 1, Ely"))
+    parts = doc.ParcelDelivered(signed_by="bob"), doc.ParcelRated(stars=4)
+    upcast(registry, "parcel.delivered", 1, {"signed_by": "bob", "stars": 4}).becomes(*parts)
+    upcast(registry, "package.rated", 1, {"stars": 4}).becomes(parts[1])
+    upcast(registry, "parcel.looked_at", 1, {"who": "kim"}).becomes()
+
+
+def test_the_tests_of_the_testing_document_pass() -> None:
+    doc = _whole("testing.md")
+    tests = [member for name, member in vars(doc).items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        test()
 
 
 def test_the_settings_table_is_the_settings() -> None:
