@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import asyncpg
 
-from sagakit.errors import StoreUnavailable
+from sagakit.errors import InvalidInput, StoreUnavailable
 from sagakit.messages import Command
 from sagakit.outcome import CommandOutcome
 from sagakit.postgres.store import PostgresEventStore
@@ -87,6 +89,33 @@ class System:
         service, aggregate = self.services.owner_of(type(command))
         opened = await self.open(service.name)
         return await opened.repository.handle(aggregate, command, context)
+
+
+@asynccontextmanager
+async def open_store(store: str, service: str | None = None) -> AsyncIterator[SqliteEventStore | PostgresEventStore]:
+    """Open one event store as it is, a SQLite file or a PostgreSQL URL: no migration, no table made.
+
+    Raises `InvalidInput` when it names none, `StoreUnavailable` when it holds no event log or does not answer.
+    """
+    opened: SqliteEventStore | PostgresEventStore
+    if store.startswith(("postgresql://", "postgres://")):
+        opened = PostgresEventStore(service or store.partition("?")[0].rpartition("/")[2], store)
+    elif Path(store).is_file():  # noqa: ASYNC240 one look
+        opened = SqliteEventStore(service or Path(store).stem, Path(store))
+    else:
+        raise InvalidInput(f"there is no store {store}: give a SQLite file, or a URL like postgresql://user@host:5432/orders")
+    try:
+        await opened.open()
+    except ValueError:
+        raise InvalidInput("the store's URL is not like postgresql://user@host:5432/orders") from None
+    try:
+        try:
+            await opened.head()
+        except asyncpg.UndefinedTableError:
+            raise StoreUnavailable(f"the database of service {opened.service} holds no event log: correct the URL") from None
+        yield opened
+    finally:
+        await opened.close()
 
 
 async def _create_if_missing(url: str, what: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from sagakit.contracts import Change, compare, contract_of, load_lock, merged, s
 from sagakit.errors import InvalidInput
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.sqlite.store import SqliteEventStore
+from sagakit.system import open_store
 from sagakit.verification import verify
 
 app = typer.Typer(help="Compare events and commands with what was agreed on, and stores with the code.", no_args_is_help=True)
@@ -82,34 +82,13 @@ async def _stores(
     session: Session, service: str | None, store: str | None
 ) -> AsyncIterator[SqliteEventStore | PostgresEventStore]:
     if store is not None:
-        async with _opened(store, service) as opened:
+        async with open_store(store, service) as opened:
             yield opened
         return
     names = [session.services.service(service).name] if service else [s.name for s in session.services.services if s.aggregates]
     async with open_system(session) as system:
         for name in names:
             yield (await system.open(name)).store
-
-
-@asynccontextmanager
-async def _opened(store: str, service: str | None) -> AsyncIterator[SqliteEventStore | PostgresEventStore]:
-    """Open a store as it is: no migration, no table made."""
-    opened: SqliteEventStore | PostgresEventStore
-    if store.startswith(("postgresql://", "postgres://")):
-        database = store.partition("?")[0].rpartition("/")[2]
-        opened = PostgresEventStore(service or database, store)
-    else:
-        path = Path(store)
-        if not path.is_file():  # noqa: ASYNC240 one look
-            raise InvalidInput(
-                f"--store {store}: there is no such SQLite file; or give a URL like postgresql://user@host:5432/orders"
-            )
-        opened = SqliteEventStore(service or path.stem, path)
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 def _print(changes: list[Change], *, as_json: bool) -> None:

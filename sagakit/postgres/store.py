@@ -143,8 +143,8 @@ class PostgresEventStore:
                 connection = await asyncpg.connect(self._url, timeout=10)
                 closed = asyncio.Event()
                 connection.add_termination_listener(lambda _, closed=closed: closed.set())
-                await connection.add_listener(_CHANNEL, self._wake)
                 try:
+                    await connection.add_listener(_CHANNEL, self._wake)
                     await closed.wait()
                 finally:
                     await connection.close(timeout=2)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,7 +20,8 @@ from sagakit.cli.main import build
 from sagakit.consumer import Consumer
 from sagakit.errors import UnreadableEvent
 from sagakit.leadership import Leader
-from sagakit.messages import RecordedEvent
+from sagakit.messages import NewEvent, RecordedEvent
+from sagakit.ports import Append
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.repository import Context
@@ -215,3 +217,51 @@ def test_verify_reads_every_stored_event_and_names_the_first_that_does_not_load(
     assert result["read"] == failure["position"] - 1 >= 20
     assert failure["stream"].startswith("parcel-p")
     assert "to: Input should be a valid string" in failure["why"]
+
+
+async def _copy(log: list[RecordedEvent], url: str) -> None:
+    async with System(load_settings(database=url), NEW) as system:
+        target = (await system.open("parcels")).store
+        for event in log:
+            await target.append(
+                Append(event.stream, event.version - 1, (NewEvent(**event.model_dump(include=set(NewEvent.model_fields))),))
+            )
+
+
+def test_verify_reads_a_postgresql_store_by_its_url(store: Path, postgres_url: str) -> None:
+    async def log() -> list[RecordedEvent]:
+        async with _open(store, OLD) as old:
+            return await _log(old)
+
+    events = asyncio.run(log())
+    run = uuid.uuid4().hex[:8]
+    asyncio.run(_copy(events, f"{postgres_url}/t{run}_{{service}}"))
+    code, (result,) = _verify(NEW, "--store", f"{postgres_url}/t{run}_parcels")
+    assert (code, result["read"], result["upcast"], result["failure"]) == (0, len(events), len(events), None)
+    without = ServiceMap([Service("parcels", aggregates=(parcels_new.Parcel,))])
+    code, (result,) = _verify(without, "--store", f"{postgres_url}/t{run}_parcels")
+    assert (code, result["failure"]["type"], result["failure"]["version"]) == (1, "parcel.sent", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("nowhere.db", 2, "there is no store"),
+        ("empty.db", 1, "no such table: events"),
+        ("text.db", 1, "file is not a database"),
+        ("postgresql://h:port/x", 2, "URL is not like"),
+    ],
+)
+def test_a_store_that_cannot_be_verified_is_refused(tmp_path: Path, name: str, code: int, says: str) -> None:
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text("no database, and long enough to be seen as none" * 10)
+    path = name if "://" in name else str(tmp_path / name)
+    done = CliRunner().invoke(build(NEW.services), ["contracts", "verify", "--store", path])
+    assert (done.exit_code, says in done.output) == (code, True), done.output
+
+
+def test_the_command_line_names_what_it_cannot_read(store: Path) -> None:
+    without = ServiceMap([Service("parcels", aggregates=(parcels_new.Parcel,))])
+    done = CliRunner().invoke(build(without.services), ["--data", str(store), "show", "parcel", "p0"])
+    assert done.exit_code == 1
+    assert "parcel.sent 1 (parcel-p0 version 1, position 1 of service parcels) cannot be read" in done.output
