@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 from sqlmodel import select
-from typer.testing import CliRunner
 
-from sagakit.cli.main import build
 from sagakit.consumer import Consumer
 from sagakit.errors import UnreadableEvent
 from sagakit.leadership import Leader
@@ -31,6 +29,7 @@ from sagakit.sql.tables import InboxRow, ParkedRow
 from sagakit.system import OpenService, System
 from tests.fixtures.make_first_release import FIRST_RELEASE, PARCELS
 from tests.support import parcels_new, parcels_old
+from tests.support.command_line import run_command
 from tests.support.parcels_new import NEW
 from tests.support.parcels_old import OLD
 
@@ -191,8 +190,8 @@ async def test_the_events_of_a_split_share_one_inbox_row_and_one_transaction(sto
 
 
 def _verify(services: ServiceMap, *args: str) -> tuple[int, list[dict[str, Any]]]:
-    done = CliRunner().invoke(build(services.services), ["contracts", "verify", "--json", *args])
-    return done.exit_code, json.loads(done.output)
+    code, output = run_command(services, "contracts", "verify", "--json", *args)
+    return code, json.loads(output)
 
 
 def test_verify_reads_every_stored_event_and_names_the_first_that_does_not_load(store: Path) -> None:
@@ -256,12 +255,12 @@ def test_a_store_that_cannot_be_verified_is_refused(tmp_path: Path, name: str, c
     (tmp_path / "empty.db").touch()
     (tmp_path / "text.db").write_text("no database, and long enough to be seen as none" * 10)
     path = name if "://" in name else str(tmp_path / name)
-    done = CliRunner().invoke(build(NEW.services), ["contracts", "verify", "--store", path])
-    assert (done.exit_code, says in done.output) == (code, True), done.output
+    exit_code, output = run_command(NEW, "contracts", "verify", "--store", path)
+    assert (exit_code, says in output) == (code, True), output
 
 
 def test_the_command_line_names_what_it_cannot_read(store: Path) -> None:
     without = ServiceMap([Service("parcels", aggregates=(parcels_new.Parcel,))])
-    done = CliRunner().invoke(build(without.services), ["--data", str(store), "show", "parcel", "p0"])
-    assert done.exit_code == 1
-    assert "parcel.sent 1 (parcel-p0 version 1, position 1 of service parcels) cannot be read" in done.output
+    code, output = run_command(without, "--data", str(store), "show", "parcel", "p0")
+    assert code == 1
+    assert "parcel.sent 1 (parcel-p0 version 1, position 1 of service parcels) cannot be read" in output

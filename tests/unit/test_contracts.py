@@ -9,15 +9,14 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
-from typer.testing import CliRunner
 
 from sagakit import Aggregate, Command, Event, Service, applies, handles, upcasts
-from sagakit.cli.main import build
 from sagakit.contracts import compare, contract_of, load_lock, merged, save_lock
 from sagakit.errors import InvalidInput
 from sagakit.schemas import faults
 from sagakit.service import ServiceMap
 from sagakit.upcasting import Upcaster
+from tests.support.command_line import run_command
 from worker.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,8 +143,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     path = str(tmp_path / "lock.json")
 
     def run(services: ServiceMap, *args: str) -> tuple[int, str]:
-        done = CliRunner().invoke(build(services.services), ["contracts", *args, "--lock-file", path])
-        return done.exit_code, done.output
+        return run_command(services, "contracts", *args, "--lock-file", path)
 
     first, changed = _services(BASE), _services(BASE | {"coats": str})
     code, text = run(first, "check")
