@@ -98,6 +98,10 @@ class ServiceMap:
             raise InvalidInput(f"there is no service {name!r}; known: {', '.join(self._by_name)}")
         return self._by_name[name]
 
+    def with_a_log(self, only: str | None = None) -> list[str]:
+        """Name the services that record events, or the one asked for. Raises `InvalidInput` for one that is unknown."""
+        return [self.service(only).name] if only else [service.name for service in self.services if service.aggregates]
+
     def owner_of(self, command: type[Command]) -> tuple[Service, type[Aggregate]]:
         """Find the service and aggregate that handle a command."""
         if command not in self._command_owner:

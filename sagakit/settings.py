@@ -68,28 +68,31 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _database_is_known(cls, value: str) -> str:
-        if value != "sqlite" and not _POSTGRES_URL.fullmatch(value):
+        if value == "sqlite":
+            return value
+        if not _POSTGRES_URL.fullmatch(value):
             raise ValueError("expected 'sqlite' or a URL like postgresql://user@host:5432/{service}")
-        if value != "sqlite":
-            _require_port(value)
+        _require_port(value)
         return value
 
     @field_validator("bus")
     @classmethod
     def _bus_is_known(cls, value: str) -> str:
-        if value != "memory" and not value.startswith(("amqp://", "amqps://")):
+        if value == "memory":
+            return value
+        if not value.startswith(("amqp://", "amqps://")):
             raise ValueError("expected 'memory' or a URL like amqp://user:password@host:5672/")
-        if value != "memory":
-            _require_port(value)
+        _require_port(value)
         return value
 
     @field_validator("temporal_address")
     @classmethod
     def _address_has_a_port(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[^\s/:]+:\d{1,5}", value):
+        if value is None:
+            return value
+        if not re.fullmatch(r"[^\s/:]+:\d{1,5}", value):
             raise ValueError("expected host:port, like 127.0.0.1:7233")
-        if value is not None:
-            _require_port(f"//{value}")
+        _require_port(f"//{value}")
         return value
 
     @model_validator(mode="after")

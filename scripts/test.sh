@@ -36,7 +36,7 @@ run_with_docker() {
 
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
-can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
+can_install() { command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null; }
 
 missing=()
 has_postgres || missing+=(postgresql)

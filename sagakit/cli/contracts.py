@@ -85,9 +85,8 @@ async def _stores(
         async with open_store(store, service) as opened:
             yield opened
         return
-    names = [session.services.service(service).name] if service else [s.name for s in session.services.services if s.aggregates]
     async with open_system(session) as system:
-        for name in names:
+        for name in session.services.with_a_log(service):
             yield (await system.open(name)).store
 
 

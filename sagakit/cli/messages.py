@@ -81,9 +81,8 @@ async def events(
 ) -> None:
     """Print the event log: what has happened, in the order of each service's log."""
     session = session_of(context)
-    names = [service] if service else [s.name for s in session.services.services if s.aggregates]
-    if stream is not None:
-        names = [session.services.aggregate(stream.partition("-")[0])[0].name]
+    services = session.services
+    names = services.with_a_log(service) if stream is None else [services.aggregate(stream.partition("-")[0])[0].name]
     found: list[RecordedEvent] = []
     async with open_system(session) as system:
         for name in names:
