@@ -76,13 +76,22 @@ class System:
             raise StoreUnavailable(
                 f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA"
             ) from error
-        return SqliteEventStore(name, path), SqlReadModels(sqlite_engine(path)), f"the database file {path}"
+        settings = self.settings
+        store = SqliteEventStore(name, path, is_grouped=settings.group_commit, is_chained=settings.hash_chain)
+        return store, SqlReadModels(sqlite_engine(path)), f"the database file {path}"
 
     async def _postgres(self, name: str) -> tuple[PostgresEventStore, SqlReadModels, str]:
         url = self.settings.database.replace("{service}", name)
         what = f"the PostgreSQL database of service {name}"
         await _create_if_missing(url, what)
-        return PostgresEventStore(name, url), SqlReadModels(postgres_engine(url)), what
+        store = PostgresEventStore(
+            name,
+            url,
+            is_grouped=self.settings.group_commit,
+            is_chained=self.settings.hash_chain,
+            seconds=self.settings.store_seconds,
+        )
+        return store, SqlReadModels(postgres_engine(url)), what
 
     async def send(self, command: Command, context: Context) -> CommandOutcome:
         """Handle a command in its service. Raises `InvalidInput` for one that nobody handles."""

@@ -10,8 +10,10 @@ depends_on = None
 # json keeps the text byte for byte; jsonb rewrote it, so no hash over what was written could be checked.
 _POSTGRES = (
     "drop index events_correlation",
-    "alter table events alter column data type json using data::text::json, "
-    "alter column metadata type json using metadata::text::json, add column hash bytea",
+    """alter table events
+        alter column data type json using data::text::json,
+        alter column metadata type json using metadata::text::json,
+        add column hash bytea""",
     "create index events_correlation on events ((metadata ->> 'correlation_id'))",
     "create index commands_recorded_at on commands (recorded_at)",
     """create table snapshots (
