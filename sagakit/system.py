@@ -11,6 +11,7 @@ from typing import Self
 import asyncpg
 
 from sagakit.errors import InvalidInput, StoreUnavailable
+from sagakit.image import MemoryImage
 from sagakit.messages import Command
 from sagakit.outcome import CommandOutcome
 from sagakit.postgres.store import PostgresEventStore
@@ -33,6 +34,7 @@ class OpenService:
 
     async def close(self) -> None:
         """Finish what is in hand and disconnect."""
+        await self.repository.settle()
         await self.store.close()
         await self.tables.close()
 
@@ -65,7 +67,8 @@ class System:
             await migrate(tables.engine, what)
             await tables.create([projection.table for projection in service.projections])
             await store.open()
-            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry))
+            image = MemoryImage(self.settings.image_aggregates, self.settings.image_bytes)
+            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry, image))
         return self._open[name]
 
     async def _sqlite(self, name: str) -> tuple[SqliteEventStore, SqlReadModels, str]:
