@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from sagakit.chain import digest
+from sagakit.errors import StoreUnavailable
 from sagakit.messages import Metadata, RecordedEvent
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, Snapshot, StoredLink
@@ -140,10 +141,10 @@ class PostgresEventStore:
             await self._notify.wait()
             self._notify.clear()
             try:
-                await self._connections.pool.execute(f"notify {_CHANNEL}")
-            except (*LINK_ERRORS, asyncpg.PostgresError):
+                await self._connections.fetch(f"notify {_CHANNEL}")
+            except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
     async def _hear_wakes(self) -> None:
         while True:

@@ -64,12 +64,15 @@ class GroupCommit:
             answers = await self._together([append for append, _ in members])
         except Exception as error:  # noqa: BLE001 it is every member's error
             answers = [error for _ in members]
+        try:
+            for (_, future), answer in zip(members, answers, strict=True):
+                if future.done():
+                    continue  # its caller went away; the append stands
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+            # One turn of the loop: who was just answered and has more to append is in the next commit, not behind it.
+            await asyncio.sleep(0)
         finally:
             self._leave()
-        for (_, future), answer in zip(members, answers, strict=True):
-            if future.done():
-                continue  # its caller went away; the append stands
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
