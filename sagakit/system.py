@@ -18,6 +18,7 @@ from sagakit.postgres.store import PostgresEventStore
 from sagakit.repository import Context, Repository
 from sagakit.service import Service, ServiceMap
 from sagakit.settings import Settings
+from sagakit.sql.failures import SqlFailureLog
 from sagakit.sql.migrate import migrate
 from sagakit.sql.read_models import SqlReadModels, postgres_engine, sqlite_engine
 from sagakit.sqlite.store import SqliteEventStore
@@ -31,6 +32,7 @@ class OpenService:
     store: SqliteEventStore | PostgresEventStore
     tables: SqlReadModels
     repository: Repository
+    failures: SqlFailureLog
 
     async def close(self) -> None:
         """Finish what is in hand and disconnect."""
@@ -68,7 +70,9 @@ class System:
             await tables.create([projection.table for projection in service.projections])
             await store.open()
             image = MemoryImage(self.settings.image_aggregates, self.settings.image_bytes)
-            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry, image))
+            failures = SqlFailureLog(tables)
+            repository = Repository(store, self.services.registry, image, failures)
+            self._open[name] = OpenService(service, store, tables, repository, failures)
         return self._open[name]
 
     async def _sqlite(self, name: str) -> tuple[SqliteEventStore, SqlReadModels, str]:
