@@ -60,7 +60,7 @@ def _is_personal(metadata: Collection[Any]) -> bool:
 def replaced(value: Any, paths: Collection[Path], names: Collection[str], mask: Callable[[Any], Any]) -> Any:
     """Copy a JSON value with what stands at the paths, or under one of the names at any depth, masked."""
     if () in paths:
-        return _each_leaf(value, mask)
+        return each_leaf(value, mask)
     if isinstance(value, dict):
         return {key: replaced(part, [()] if key in names else _below(paths, key), names, mask) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -79,11 +79,12 @@ def _below(paths: Collection[Path], key: str) -> list[Path]:
     return [path[1:] for path in paths if path and path[0] in (key, "*")]
 
 
-def _each_leaf(value: Any, mask: Callable[[Any], Any]) -> Any:
+def each_leaf(value: Any, mask: Callable[[Any], Any]) -> Any:
+    """Copy a JSON value with every plain value in it masked."""
     if isinstance(value, dict):
-        return {key: _each_leaf(part, mask) for key, part in value.items()}
+        return {key: each_leaf(part, mask) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_each_leaf(part, mask) for part in value]
+        return [each_leaf(part, mask) for part in value]
     return mask(value)
 
 
@@ -131,9 +132,8 @@ def _text_like(value: str, number: int, digest: bytes) -> str:
 
 def spoken(written: Any, live: Any) -> set[str]:
     """List how a value may show in a text: as JSON writes it, and as Python prints it."""
-    if isinstance(live, str):
-        return {live, repr(live)[1:-1]} - {""}
-    return {str(written), str(live), repr(live)} - {"", "None", "True", "False"}
+    texts = {live, repr(live)[1:-1]} if isinstance(live, str) else {str(written), str(live), repr(live)}
+    return texts - {"", "None", "True", "False"}  # these say nothing of anybody, and stand in many texts
 
 
 def without(text: str, pairs: Mapping[str, str]) -> str:
