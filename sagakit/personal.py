@@ -31,15 +31,21 @@ class Personal:
 
 def personal_paths(model: type[BaseModel]) -> frozenset[Path]:
     """List where the personal fields of a message stand, those of nested models included."""
-    return frozenset(_paths(model, ()))
+    found = set(_paths(model, ()))
+    again = {path for path in found if path and not isinstance(path[-1], str)}
+    # A model within itself has no end of paths: where it comes again, all of it counts as personal when any of it is.
+    tops = {path[:-1] for path in again if any(not end or isinstance(end[-1], str) for end in _paths(path[-1], ()))}
+    return frozenset((found - again) | tops)
 
 
-def _paths(annotation: Any, inside: tuple[Any, ...]) -> Iterator[Path]:
+def _paths(annotation: Any, inside: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         yield from [()] if _is_personal(args[1:]) else _paths(args[0], inside)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if annotation not in inside:
+        if annotation in inside:
+            yield (annotation,)
+        else:
             for name, field in annotation.model_fields.items():
                 found = [()] if _is_personal(field.metadata) else _paths(field.annotation, (*inside, annotation))
                 yield from ((name, *rest) for rest in found)

@@ -21,7 +21,7 @@ async def last_versions(tables: SqlReadModels, correlation_id: str) -> dict[str,
     expression = _CORRELATION[tables.engine.dialect.name]
     query = text(f"select stream, max(version) from events where {expression} = :correlation group by stream")  # noqa: S608 our text
     async with tables.transaction() as session:
-        rows = (await session.execute(query, {"correlation": correlation_id})).all()
+        rows = (await (await session.connection()).execute(query, {"correlation": correlation_id})).all()
     return {str(stream): int(version) for stream, version in rows}
 
 
@@ -37,7 +37,7 @@ async def events_named(tables: SqlReadModels, ids: Iterable[UUID]) -> dict[str, 
     async with tables.transaction() as session:
         for begin in range(0, len(wanted), _PAGE):
             page = wanted[begin : begin + _PAGE] if isinstance(kind, Uuid) else [str(e) for e in wanted[begin : begin + _PAGE]]
-            rows = (await session.execute(query, {"ids": page})).all()
+            rows = (await (await session.connection()).execute(query, {"ids": page})).all()
             found |= {str(row[0]): {"stream": row[1], "version": row[2], "type": row[3]} for row in rows}
     return found
 
@@ -58,4 +58,4 @@ async def write_anew(tables: SqlReadModels, events: Iterable[RecordedEvent]) -> 
     ]
     async with tables.transaction() as session:
         for begin in range(0, len(rows), _PAGE):
-            await session.execute(query, rows[begin : begin + _PAGE])
+            await (await session.connection()).execute(query, rows[begin : begin + _PAGE])
