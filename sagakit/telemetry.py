@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -80,6 +82,13 @@ def span_processors(name: str, folder: Path, otlp_endpoint: str | None) -> list[
 
         exporters.append(OTLPSpanExporter())
     return [BatchSpanProcessor(exporter, schedule_delay_millis=500) for exporter in exporters]
+
+
+def meter_provider(resource: Resource) -> MeterProvider:
+    """Make the provider that sends metrics to the collector of OTEL_EXPORTER_OTLP_ENDPOINT, once a minute and at the end."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 a heavy import
+
+    return MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
 
 
 def resource_of(name: str) -> Resource:

@@ -10,7 +10,7 @@ import pytest
 
 from sagakit.service import ServiceMap
 from sagakit.settings import Settings, variable_of
-from sagakit.testing import upcast
+from sagakit.testing import given, upcast
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -64,6 +64,12 @@ def test_the_tests_of_the_testing_document_pass() -> None:
     assert len(tests) == 3
     for test in tests:
         test()
+
+
+def test_the_gauge_of_the_event_log_document_has_snapshots() -> None:
+    doc = _whole("event-log.md")
+    given(doc.Gauge, doc.Measured(value=3)).when(doc.Measure(gauge="g", value=2)).then(doc.Measured(value=2))
+    assert doc.Gauge.snapshot_every == 100
 
 
 def test_the_settings_table_is_the_settings() -> None:
