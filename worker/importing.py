@@ -15,6 +15,7 @@ from aggregates.order_return import OpenReturn, ReturnLine
 from aggregates.stock import SeedStock
 from projections.order_summary import OrderSummaryRow
 from sagakit.errors import InvalidInput
+from sagakit.log import read_to_head
 from sagakit.messages import Command
 from sagakit.repository import Context
 from sagakit.sql.tables import InboxRow, ParkedRow
@@ -137,9 +138,8 @@ async def wait_for_reports(system: System, stop: asyncio.Event) -> None:
     """Wait until everything that was recorded is also in the inbox of the reporting service."""
     wanted: set[str] = set()
     for name, event_type in (("shipping", "shipment.shipped"), ("orders", "return.closed")):
-        reader = (await system.open(name)).store.reader(0)
-        while page := await reader.read(500):
-            wanted |= {str(event.id) for event in page if event.type == event_type}
+        store = (await system.open(name)).store
+        wanted |= {str(event.id) async for event in read_to_head(store) if event.type == event_type}
     while not stop.is_set():
         async with (await system.open("reporting")).tables.transaction() as session:
             handled = set((await session.exec(select(InboxRow.event_id))).all())
