@@ -31,6 +31,8 @@ from worker.summary import print_summary, refuse_unwritable, summarise, write_su
 
 cli = build(SERVICES)
 _TOLD_PARKED = 10
+_START = "Is `start` running, with all services? `doctor` shows what waits where. ^C ends the waiting; nothing is lost."
+_BUSY = "The services run in this process: the machine may be busy, or --verbose shows what they wait for."
 Stock = Annotated[
     int, typer.Option("--stock-per-product", min=0, max=999_999_999, help="Units each product is seeded with, once.")
 ]
@@ -66,7 +68,7 @@ def _prepared(
 
 
 async def _import(
-    system: System, client: Client, file: OrderFile, options: importing.ImportOptions, stop: asyncio.Event
+    system: System, client: Client, file: OrderFile, options: importing.ImportOptions, stop: asyncio.Event, advice: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Place, wait, sum up, with progress on stderr."""
     began = time.monotonic()
@@ -92,7 +94,7 @@ async def _import(
             raise Interrupted("stopped while placing documents; start again, and it goes on where it stopped")
         stopping.cancel()
         duplicates = placing.result()
-        stillness = waiting.Stillness(_say)
+        stillness = waiting.Stillness(_say, advice)
         stuck = await waiting.wait_for_outcomes(system, numbers, parked, progress, stop, stillness)
         await waiting.wait_for_reports(system, stop, stillness)
         if stop.is_set():
@@ -137,7 +139,7 @@ async def import_file(
     options, orders = _prepared(file, stock_per_product, decline_over, summary_file)
     async with traced(session, "import"), open_system(session) as system:
         client = await connect(require(session.settings).address, session.settings.temporal_namespace)
-        summary, rows = await _import(system, client, orders, options, stop)
+        summary, rows = await _import(system, client, orders, options, stop, _START)
     _finish(summary, orders, rows, summary_file)
 
 
@@ -157,7 +159,7 @@ async def demo(
     async with traced(session, "demo"), running(session) as (system, runtime, location):
         client = await connect(location.address, session.settings.temporal_namespace)
         try:
-            summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop))
+            summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop, _BUSY))
             _finish(summary, orders, rows, summary_file)
             _look_further(location.ui, orders, session.settings.data)
             if keep:

@@ -27,24 +27,21 @@ Parked = Callable[[], Awaitable[Mapping[str, str]]]
 class Stillness:
     """Says once what is waited for, when nothing has moved for long."""
 
-    def __init__(self, say: Say, seconds: float = _STILL_SECONDS) -> None:
-        """Take where to say it."""
-        self._say, self._seconds = say, seconds
-        self._left: set[str] = set()
+    def __init__(self, say: Say, advice: str, seconds: float = _STILL_SECONDS) -> None:
+        """Take where to say it, and what to advise."""
+        self._say, self._advice, self._seconds = say, advice, seconds
+        self._seen: object = None
         self._since = time.monotonic()
         self._has_spoken = False
 
-    def look(self, what: str, left: set[str], names: str = "") -> None:
-        """Note what is left now; ``what`` names it to people."""
+    def look(self, seen: object, waiting_for: str) -> None:
+        """Compare what is seen now with what was seen before; ``waiting_for`` says it to people."""
         now = time.monotonic()
-        if left != self._left:
-            self._left, self._since = left, now
+        if seen != self._seen:
+            self._seen, self._since = seen, now
         elif not self._has_spoken and now - self._since >= self._seconds:
             self._has_spoken = True
-            self._say(
-                f"Nothing has moved for {self._seconds:g} s: waiting for {len(left)} {what}{names}. "
-                "Is `start` running, with all services? `doctor` shows what waits where. ^C ends the waiting; nothing is lost."
-            )
+            self._say(f"Nothing has moved for {self._seconds:g} s: waiting for {waiting_for}. {self._advice}")
 
 
 async def outcomes(system: System) -> dict[str, OrderSummaryRow]:
@@ -73,19 +70,20 @@ async def wait_for_outcomes(
 ) -> dict[str, str]:
     """Wait until every document has ended or is parked; return the parked ones, each with why. Ends early on ``stop``."""
     stuck: dict[str, str] = {}
-    rounds = 0
+    rounds = recorded = 0
     while not stop.is_set():
         waiting = await _open_documents(system, numbers)
-        # Parked sagas are rare and dear to ask for.
+        # Parked sagas are rare and dear to ask for; events are recorded long before the first document ends.
         if waiting and rounds % _ROUNDS_PER_PARKED == 0:
+            recorded = sum([await (await system.open(name)).store.head() for name in system.services.with_a_log()])
             stuck = {number: why for number, why in (await parked()).items() if number in numbers}
         rounds += 1
         waiting -= stuck.keys()
         progress("outcomes", len(numbers) - len(waiting), len(numbers))
         if not waiting:
             return stuck
-        names = sorted(waiting)[:_NAMED] + ["..."] * (len(waiting) > _NAMED)
-        stillness.look("documents to have an outcome", waiting, f" ({', '.join(names)})")
+        names = ", ".join(sorted(waiting)[:_NAMED] + ["..."] * (len(waiting) > _NAMED))
+        stillness.look((waiting, recorded), f"outcomes, still open: {len(waiting)} ({names})")
         await _pause(stop)
     return stuck
 
@@ -110,7 +108,7 @@ async def wait_for_reports(system: System, stop: asyncio.Event, stillness: Still
             handled |= set((await session.exec(select(ParkedRow.event_id))).all())
         if wanted <= handled:
             return
-        stillness.look("events to reach the read models of the service reporting", wanted - handled)
+        stillness.look(wanted - handled, f"events to reach the service reporting, still on their way: {len(wanted - handled)}")
         await _pause(stop)
 
 

@@ -23,7 +23,7 @@ def test_an_import_alone_says_so_and_ends_at_once(tmp_path: Path, temporal_addre
             [sys.executable, "-m", "worker", "import", str(file)],
             env=system.env, cwd=ROOT, stdout=output, stderr=output, preexec_fn=end_with_parent,
         )  # fmt: skip
-        wait_until(lambda: "waiting for 1 documents to have an outcome (1)" in log.read_text(), 60, "the import to say so")
+        wait_until(lambda: "waiting for outcomes, still open: 1 (1)" in log.read_text(), 60, "the import to say so")
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 1
     said = log.read_text()
