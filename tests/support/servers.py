@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import end, find_program, free_port, port_answers, spawn, wait_until
+from tests.support.processes import end, find_program, free_port, spawn, wait_until
 
 
 class ServiceMissing(Exception):
@@ -55,7 +55,7 @@ def postgres() -> Iterator[str]:
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]
         process = spawn(command, _log(folder), user=user)
         try:
-            wait_until(lambda: port_answers(port), 30, "PostgreSQL")
+            wait_until(lambda: _postgres_answers(port), 30, "PostgreSQL")
             yield f"postgresql://saga@127.0.0.1:{port}"
         finally:
             end(process, signal.SIGINT)
@@ -105,6 +105,18 @@ def rabbitmq() -> Iterator[str]:
         end(process)
         end(names)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres_answers(port: int) -> bool:
+    """True once a session is let in: the port answers earlier, while the server is still starting up."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.settimeout(2)
+            startup = b"\0\x03\0\0user\0saga\0database\0postgres\0\0"
+            connection.sendall((len(startup) + 4).to_bytes(4) + startup)
+            return connection.recv(1) == b"R"
+    except OSError:
+        return False
 
 
 def _amqp_answers(port: int) -> bool:
