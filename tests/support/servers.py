@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
             check=True, capture_output=True, user=user, cwd="/",
         )  # fmt: skip
         command = [str(initdb.parent / "postgres"), "-D", data, "-p", str(port), "-k", str(folder)]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "max_prepared_transactions=5"]
         process = spawn(command, _log(folder), user=user)
         try:
             wait_until(lambda: _postgres_answers(port), 30, "PostgreSQL")
