@@ -47,6 +47,8 @@ class Aggregate(BaseModel):
     category: ClassVar[str]
     command_handlers: ClassVar[dict[type[Command], str]]
     event_appliers: ClassVar[dict[type[Event], str]]
+    snapshot_every: ClassVar[int]
+    fold_version: ClassVar[int]
 
     id: str
     version: int = 0
@@ -56,12 +58,21 @@ class Aggregate(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, category: str, **kwargs: Any) -> None:  # type: ignore[override]
-        """Take the category (the part of the stream name before the dash) and collect the marked methods."""
+    def __pydantic_init_subclass__(  # type: ignore[override]
+        cls, *, category: str, snapshot_every: int = 0, fold_version: int = 1, **kwargs: Any
+    ) -> None:
+        """Take the category (the part of the stream name before the dash) and collect the marked methods.
+
+        ``snapshot_every`` keeps a snapshot of the state every so many events, 0 keeps none. ``fold_version`` is raised when
+        code outside the aggregate's module changes what its appliers come to: older snapshots are then thrown away.
+        """
         super().__pydantic_init_subclass__(**kwargs)
         if not category.isidentifier():
             raise InvalidInput(f"{cls.__name__}: category={category!r} may hold letters, digits and underscores only")
+        if snapshot_every < 0 or fold_version < 1:
+            raise InvalidInput(f"{cls.__name__}: snapshot_every counts events, from 0, and fold_version counts from 1")
         cls.category, cls.command_handlers, cls.event_appliers = category, {}, {}
+        cls.snapshot_every, cls.fold_version = snapshot_every, fold_version
         for name, method in vars(cls).items():
             if command := getattr(method, "__sagakit_handles__", None):
                 cls.command_handlers[command] = name

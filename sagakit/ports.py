@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 from sagakit.messages import NewEvent, RecordedEvent
 from sagakit.outcome import CommandOutcome
@@ -30,6 +32,35 @@ class Append:
     outcome: CommandOutcome | None = None
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """An aggregate's state at one event of its stream: a cache, never the truth.
+
+    ``fingerprint`` names the code that folded it; ``checksum`` is over the state and where it stands.
+    """
+
+    stream: str
+    version: int
+    event_id: UUID
+    fingerprint: str
+    checksum: str
+    state: str
+
+
+@dataclass(frozen=True)
+class StoredLink:
+    """An event as a link of its stream's chain: the digest of what stands in the log, and the hash that was written with it."""
+
+    stream: str
+    version: int
+    position: int
+    event_id: UUID
+    type: str
+    digest: bytes
+    recorded_at: datetime
+    hash: bytes | None
+
+
 class LogReader(Protocol):
     """Reads one service's log in position order, from where it was opened."""
 
@@ -41,14 +72,21 @@ class LogReader(Protocol):
 
 
 class EventStore(Protocol):
-    """The event log of one service, which is also its outbox."""
+    """The event log of one service, which is also its outbox.
+
+    One append is one stream: several streams in one atomic append are not offered, since an aggregate is the unit of
+    consistency. What has to happen in several of them is a saga.
+    """
 
     service: str
 
     async def append(self, append: Append) -> list[int]:
         """Store all of it or nothing; return the events' positions. Durable when it returns (G1).
 
-        Raises `ConcurrencyError` when the stream moved on, `DuplicateCommand` when the key is taken.
+        Appends of one process that wait for a commit share the next one; each succeeds or fails for itself. When the
+        database's answer is lost, the truth is found out before this returns.
+        Raises `ConcurrencyError` when the stream is not at the expected version, `DuplicateCommand` when the key is taken,
+        `StoreUnavailable` when the database stays away, in which case the append's fate is unknown.
         """
 
     async def load(self, stream: str, after_version: int = 0) -> list[RecordedEvent]:
@@ -56,6 +94,18 @@ class EventStore(Protocol):
 
     async def outcome(self, key: str) -> CommandOutcome | None:
         """Return what became of the command with this key, if it is known."""
+
+    async def links(self, after: tuple[str, int], limit: int) -> list[StoredLink]:
+        """Return events as links, by stream and version, behind a (stream, version)."""
+
+    async def forget_outcomes(self, before: datetime, limit: int) -> int:
+        """Remove at most ``limit`` outcomes of commands recorded before a time; return how many."""
+
+    async def load_snapshot(self, stream: str) -> Snapshot | None:
+        """Return the last snapshot of a stream, unchecked."""
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot in place of an older one, or of one by other code."""
 
     def reader(self, after: int) -> LogReader:
         """Open the one reader of the log behind a position."""

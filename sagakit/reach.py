@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
+from sagakit.fingerprint import functions_behind, names_in
 from sagakit.messages import Command
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
@@ -53,23 +54,8 @@ def _service(name: str) -> tuple[str, ...]:
 
 def _commands_in(saga: type[Saga]) -> Iterable[type[Command]]:
     """Find the commands that a saga's methods, and the functions of its module that they name, mention."""
-    waiting = [method for method in vars(saga).values() if isinstance(method, FunctionType)]
-    seen: set[FunctionType] = set()
-    while waiting:
-        function = waiting.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        if isinstance(original := getattr(function, "__wrapped__", None), FunctionType):
-            waiting.append(original)
-        for name in _names_in(function.__code__):
+    for function in functions_behind(method for method in vars(saga).values() if isinstance(method, FunctionType)):
+        for name in names_in(function.__code__):
             found = function.__globals__.get(name)
             if isinstance(found, type) and issubclass(found, Command):
                 yield found
-            elif isinstance(found, FunctionType) and found.__module__ == saga.__module__:
-                waiting.append(found)
-
-
-def _names_in(code: CodeType) -> set[str]:
-    inner = (_names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*inner)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+import structlog
 from opentelemetry.trace import Status, StatusCode
 from pydantic import TypeAdapter, ValidationError
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
+from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Identifier, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore
+from sagakit.snapshots import Snapshots
 from sagakit.telemetry import current_traceparent, tracer
 
+_log = structlog.get_logger("sagakit.repository")
 _MAX_EVENT_BYTES = 256 * 1024
 _CONFLICT_RETRIES = 30
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
@@ -34,21 +38,28 @@ class Context:
     key: str | None = None
 
 
-@dataclass(frozen=True)
 class Repository:
     """Handles the commands of one service's aggregates.
 
     Delivery: an acknowledged command is durable, and a repeated key returns the first outcome without a second effect (G1).
     """
 
-    store: EventStore
-    registry: Registry
-    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    def __init__(self, store: EventStore, registry: Registry, image: MemoryImage | None = None) -> None:
+        """Take the log and the known messages; ``image`` keeps hot aggregates in memory, and nothing keeps none."""
+        self.store, self.registry = store, registry
+        self.image = MemoryImage(0, 0) if image is None else image
+        self.snapshots = Snapshots(store, registry)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Aggregate:
-        """Fold an aggregate from its stream; version 0 when it does not exist yet."""
-        recorded = await self.store.load(aggregate_type.stream_of(aggregate_id))
-        return self.fold(aggregate_type, aggregate_id, recorded)
+        """Fold an aggregate as the log has it now; version 0 when it does not exist yet. Raises `UnreadableEvent`."""
+        aggregate = (await self._load(aggregate_type, aggregate_id)).aggregate
+        # What a snapshot is being taken of is not handed out.
+        return aggregate.model_copy(deep=True) if aggregate_type.snapshot_every else aggregate
+
+    async def settle(self) -> None:
+        """Wait for what goes on beside the commands: snapshots that are being taken."""
+        await self.snapshots.settle()
 
     def fold(self, aggregate_type: type[Aggregate], aggregate_id: str, recorded: list[RecordedEvent]) -> Aggregate:
         """Fold an aggregate from the events given. Raises `UnreadableEvent` for one that today's code cannot read."""
@@ -106,21 +117,77 @@ class Repository:
     async def _until_appended(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
     ) -> CommandOutcome:
+        live = self.image.get(stream)
+        is_compared = live is None
+        live = live or await self._load(aggregate_type, command.aggregate_id)
         for attempt in range(_CONFLICT_RETRIES):
-            # No look-up of the key first: the append itself finds a repeated one, whatever was decided here.
-            aggregate = await self.load(aggregate_type, command.aggregate_id)
             try:
-                events, outcome = self._decision(aggregate, stream, command)
-                append = Append(stream, aggregate.version, self._envelopes(events, command, context), context.key, outcome)
-                if append.events or context.key is not None:
-                    await self.store.append(append)
+                # No look-up of the key first: the append itself finds a repeated one, whatever was decided here.
+                events, outcome = self._decision(live.aggregate, stream, command)
+                if not events and not is_compared and await self._catch_up(stream, live):
+                    # The append would not notice that a refusal, or nothing to do, came of an aggregate behind the log.
+                    events, outcome = self._decision(live.aggregate, stream, command)
+                envelopes = self._envelopes(events, command, context)
+                if envelopes or context.key is not None:
+                    await self.store.append(Append(stream, live.aggregate.version, envelopes, context.key, outcome))
             except ConcurrencyError:
                 if attempt == _CONFLICT_RETRIES - 1:
                     raise
                 await asyncio.sleep(random.uniform(0, min(0.2, 0.002 * 2**attempt)))  # noqa: S311 jitter, no secret
+                if not await self._catch_up(stream, live):
+                    live = await self._load(aggregate_type, command.aggregate_id)
+                is_compared = True
+            except BaseException:
+                # Whatever else it was, a repeated key among it: the next command reads the aggregate anew.
+                self.image.drop(stream)
+                raise
             else:
+                self._remember(stream, live, envelopes)
                 return outcome
-        raise ConcurrencyError(stream, aggregate.version)
+        raise ConcurrencyError(stream, live.aggregate.version)
+
+    def _remember(self, stream: str, live: Live, appended: tuple[NewEvent, ...]) -> None:
+        before = live.aggregate.version
+        try:
+            for version, envelope in enumerate(appended, before + 1):
+                self._evolve(live, envelope, version)
+        except Exception:  # noqa: BLE001 whatever an applier raises
+            # The events are durable, so the command is done; that the aggregate cannot be folded shows at its next use.
+            _log.exception("an applier failed", stream=stream)
+            self.image.drop(stream)
+            return
+        self.image.put(stream, live)
+        self.snapshots.consider(stream, live, before)
+
+    async def _load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Live:
+        stream = aggregate_type.stream_of(aggregate_id)
+        if (live := await self.snapshots.restore(aggregate_type, stream)) is not None:
+            # With the event that the snapshot stands on: a log that was restored from a backup may not have it.
+            recorded = await self.store.load(stream, live.aggregate.version - 1)
+            if recorded and (recorded[0].version, recorded[0].id) == (live.aggregate.version, live.event_id):
+                return self._evolved(live, recorded[1:])
+            self.snapshots.discard(stream, "not_of_this_log")
+        live = self._evolved(Live(aggregate_type(id=aggregate_id)), await self.store.load(stream))
+        # What has no usable snapshot gets one now, so that the next process need not fold it all again.
+        self.snapshots.consider(stream, live, 0)
+        return live
+
+    async def _catch_up(self, stream: str, live: Live) -> bool:
+        """Read what the log has behind an aggregate; answer whether there was anything."""
+        recorded = await self.store.load(stream, live.aggregate.version)
+        self._evolved(live, recorded)
+        return bool(recorded)
+
+    def _evolved(self, live: Live, recorded: list[RecordedEvent]) -> Live:
+        for event in recorded:
+            self._evolve(live, event, event.version)
+        return live
+
+    def _evolve(self, live: Live, event: NewEvent, version: int) -> None:
+        """Evolve by an event as it is stored, so that memory and a later fold cannot differ."""
+        live.aggregate.evolve(self.registry.decode_all(event), version=version)
+        live.weight += len(event.data)
+        live.event_id = event.id
 
     def _decision(self, aggregate: Aggregate, stream: str, command: Command) -> tuple[tuple[Event, ...], CommandOutcome]:
         try:

@@ -28,6 +28,7 @@ from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.relay import Relay
+from sagakit.retention import Retention
 from sagakit.service import projection_consumer, saga_consumer
 from sagakit.sql import bookkeeping
 from sagakit.system import OpenService, System
@@ -57,7 +58,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | HorizonWatch] = []
+        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -86,6 +87,8 @@ class Runtime:
                 await self._start_consumers(service, self._bus)
             if self._roles & {"commands", "sagas"}:
                 self._start_worker(service)
+            if "commands" in self._roles and service.service.aggregates:
+                self._loops.append(Retention(service.store, settings.command_retention_hours))
         for service in opened:
             if "projections" in self._roles:
                 self._start_projectors(service)

@@ -49,6 +49,21 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),
         description="OTLP/HTTP collector for spans; the local span files are written anyway",
     )
+    group_commit: bool = Field(default=True, description="Let concurrent commands of a process share a commit")
+    hash_chain: bool = Field(default=False, description="Hash each event with the one before it in its stream; `verify` checks")
+    store_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="Seconds one statement may take, and for which a lost answer of PostgreSQL is looked up"
+    )
+    image_aggregates: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="Aggregates that a service keeps in memory at most; 0 reads each one anew"
+    )
+    image_bytes: Annotated[int, Field(ge=0)] = Field(64 * 1024 * 1024, description="Bytes of events they may stand for at most")
+    command_retention_hours: Annotated[float, Field(gt=0)] = Field(
+        720.0, description="Hours for which the outcome of a command is kept under its key"
+    )
+    longest_retry_hours: Annotated[float, Field(gt=0)] = Field(
+        336.0, description="Hours after which no command is sent again: the longest outage, the longest parked saga"
+    )
     relay_batch: Annotated[int, Field(ge=1, le=1000)] = Field(200, description="Events that the relay has in flight at most")
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
         5.0, description="Seconds after which a silent leader is replaced"
@@ -99,6 +114,15 @@ class Settings(BaseSettings):
     def _lease_outlives_a_publish(self) -> Settings:
         if self.poll_seconds >= self.lease_seconds:
             raise ValueError("SAGAKIT_POLL_SECONDS must be below SAGAKIT_LEASE_SECONDS")
+        return self
+
+    @model_validator(mode="after")
+    def _outcomes_outlive_retries(self) -> Settings:
+        if self.command_retention_hours <= self.longest_retry_hours:
+            raise ValueError(
+                "SAGAKIT_COMMAND_RETENTION_HOURS must be above SAGAKIT_LONGEST_RETRY_HOURS: "
+                "a command that is sent again after its outcome was forgotten would take effect twice"
+            )
         return self
 
     @property

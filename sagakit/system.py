@@ -11,6 +11,7 @@ from typing import Self
 import asyncpg
 
 from sagakit.errors import InvalidInput, StoreUnavailable
+from sagakit.image import MemoryImage
 from sagakit.messages import Command
 from sagakit.outcome import CommandOutcome
 from sagakit.postgres.store import PostgresEventStore
@@ -33,6 +34,7 @@ class OpenService:
 
     async def close(self) -> None:
         """Finish what is in hand and disconnect."""
+        await self.repository.settle()
         await self.store.close()
         await self.tables.close()
 
@@ -65,7 +67,8 @@ class System:
             await migrate(tables.engine, what)
             await tables.create([projection.table for projection in service.projections])
             await store.open()
-            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry))
+            image = MemoryImage(self.settings.image_aggregates, self.settings.image_bytes)
+            self._open[name] = OpenService(service, store, tables, Repository(store, self.services.registry, image))
         return self._open[name]
 
     async def _sqlite(self, name: str) -> tuple[SqliteEventStore, SqlReadModels, str]:
@@ -76,13 +79,22 @@ class System:
             raise StoreUnavailable(
                 f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA"
             ) from error
-        return SqliteEventStore(name, path), SqlReadModels(sqlite_engine(path)), f"the database file {path}"
+        settings = self.settings
+        store = SqliteEventStore(name, path, is_grouped=settings.group_commit, is_chained=settings.hash_chain)
+        return store, SqlReadModels(sqlite_engine(path)), f"the database file {path}"
 
     async def _postgres(self, name: str) -> tuple[PostgresEventStore, SqlReadModels, str]:
         url = self.settings.database.replace("{service}", name)
         what = f"the PostgreSQL database of service {name}"
         await _create_if_missing(url, what)
-        return PostgresEventStore(name, url), SqlReadModels(postgres_engine(url)), what
+        store = PostgresEventStore(
+            name,
+            url,
+            is_grouped=self.settings.group_commit,
+            is_chained=self.settings.hash_chain,
+            seconds=self.settings.store_seconds,
+        )
+        return store, SqlReadModels(postgres_engine(url)), what
 
     async def send(self, command: Command, context: Context) -> CommandOutcome:
         """Handle a command in its service. Raises `InvalidInput` for one that nobody handles."""

@@ -2,9 +2,9 @@
 
 Spans: ``<command>`` (internal; its context is stored with the events), ``send <exchange>`` (client, linked to each event),
 ``process <consumer>`` (consumer, child of and linked to the event's context), ``step <command>`` (in the workflow) and
-``project <read model>``. Source: OpenTelemetry messaging conventions, where a stored creation context is not modified.
-Metrics: ``sagakit.log.horizon_age`` (s; ``sagakit.service``), how long the oldest open writing transaction has held the
-readers of a log on PostgreSQL back, 0 when there is none.
+``project <read model>``. Counters: see `COUNTERS`. Gauge: ``sagakit.log.horizon_age`` (s; ``sagakit.service``), how long the
+oldest open writing transaction has held the readers of a log on PostgreSQL back, 0 when there is none.
+Source: OpenTelemetry messaging conventions, where a stored creation context is not modified.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+
+COUNTERS = {
+    "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
+    "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
+}
+"""Every counter, with what it counts."""
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _MAX_LINKS = 128
@@ -81,6 +87,16 @@ def span_processors(name: str, folder: Path, otlp_endpoint: str | None) -> list[
 def resource_of(name: str) -> Resource:
     """Name this process in its spans."""
     return Resource.create({"service.name": name})
+
+
+def count(name: str, amount: int = 1, **attributes: str) -> None:
+    """Add to one of the `COUNTERS` of the meter provider set for this process."""
+    _counter(name).add(amount, attributes)
+
+
+@cache
+def _counter(name: str) -> metrics.Counter:
+    return metrics.get_meter("sagakit").create_counter(name, "1", COUNTERS[name])
 
 
 def tracer() -> trace.Tracer:

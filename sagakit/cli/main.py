@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sagakit.cli import contracts, doctor, messages, query, sagas, start, trace
+from sagakit.cli import contracts, doctor, messages, query, sagas, start, trace, verify
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -46,6 +46,7 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
     cli.command()(messages.show)
     cli.add_typer(sagas.app, name="sagas")
     cli.add_typer(contracts.app, name="contracts")
+    cli.command()(verify.verify)
     cli.command()(trace.trace)
     cli.command()(doctor.doctor)
     return cli

@@ -3,120 +3,129 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 import asyncpg
 
-from sagakit.errors import ConcurrencyError, DuplicateCommand, StoreUnavailable
+from sagakit.chain import digest
+from sagakit.errors import StoreUnavailable
 from sagakit.messages import Metadata, RecordedEvent
 from sagakit.outcome import CommandOutcome
-from sagakit.ports import Append
+from sagakit.ports import Append, Snapshot, StoredLink
+from sagakit.postgres import statements
+from sagakit.postgres.appending import Appending
+from sagakit.postgres.connections import LINK_ERRORS, Connections
 from sagakit.postgres.reader import GapHoldReader
+from sagakit.sql.group_commit import GroupCommit
 
-T = TypeVar("T")
 _CHANNEL = "sagakit_events"
-_COLUMNS = "position, stream, version, id, type, schema_version, data::text, metadata::text, recorded_at"
-
-_APPEND = """
-with command as (
-    insert into commands (key, outcome) select $8::text, $9::text where $8::text is not null
-)
-insert into events (stream, version, id, type, schema_version, data, metadata)
-select $1, $2::int + n, id, type, schema_version, data::jsonb, metadata::jsonb
-from unnest($3::uuid[], $4::text[], $5::int[], $6::text[], $7::text[])
-    with ordinality as given (id, type, schema_version, data, metadata, n)
-order by n
-returning position
-"""
 
 
 class PostgresEventStore:
     """Implements the port `EventStore`."""
 
-    def __init__(self, service: str, url: str) -> None:
-        """Name the service and its database; `open` connects."""
+    def __init__(
+        self,
+        service: str,
+        url: str,
+        *,
+        is_grouped: bool = True,
+        is_chained: bool = False,
+        is_waking: bool = True,
+        seconds: float = 10.0,
+    ) -> None:
+        """Name the service and its database; `open` connects.
+
+        ``is_grouped`` lets concurrent appends share a commit, ``is_chained`` hashes each event with the one before it,
+        ``is_waking`` tells other processes of appends, and ``seconds`` bounds one statement and the search for a lost answer.
+        """
         self.service, self._url = service, url
+        self._is_waking = is_waking
+        self._connections = Connections(service, url, seconds)
+        self._appending = Appending(self._connections, seconds, is_chained=is_chained)
+        self._group = GroupCommit(self._appending.alone, self._appending.together)
+        self._commit = self._group.append if is_grouped else self._appending.alone
         self._wakes: list[Callable[[], None]] = []
         self._notify = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Connect, and begin to send and to hear wake-ups."""
-        try:
-            pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=10,
-                command_timeout=30,
-                timeout=10,
-                server_settings={"application_name": "sagakit"},
-            )
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            raise StoreUnavailable(
-                f"the PostgreSQL database of service {self.service} cannot be used: {error}. "
-                "Start it, or correct SAGAKIT_DATABASE"
-            ) from error
-        self._pool: asyncpg.Pool[asyncpg.Record] = pool
-        self._tasks = [asyncio.create_task(self._send_wakes()), asyncio.create_task(self._hear_wakes())]
+        await self._connections.open()
+        if self._is_waking:
+            self._tasks = [asyncio.create_task(self._send_wakes()), asyncio.create_task(self._hear_wakes())]
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Finish the appends in hand, then disconnect."""
+        await self._group.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._pool.close()
+        await self._connections.close()
 
     async def append(self, append: Append) -> list[int]:
-        """See the port. A lost answer is looked up by the command's key when the caller tries again."""
-        events = append.events
-        try:
-            rows = await self._run(
-                lambda: self._pool.fetch(
-                    _APPEND,
-                    append.stream,
-                    append.expected_version,
-                    [event.id for event in events],
-                    [event.type for event in events],
-                    [event.schema_version for event in events],
-                    [event.data for event in events],
-                    [event.metadata.model_dump_json() for event in events],
-                    append.key,
-                    append.outcome.model_dump_json() if append.outcome else None,
-                )
-            )
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == "commands_key" and append.key is not None:
-                outcome = await self.outcome(append.key)
-                if outcome is not None:
-                    raise DuplicateCommand(append.key, outcome) from None
-            if error.constraint_name in ("events_stream_version", "commands_key"):
-                raise ConcurrencyError(append.stream, append.expected_version) from error
-            raise
+        """See the port."""
+        positions = await self._commit(append)
         self._wake()
         self._notify.set()
-        return [row["position"] for row in rows]
+        return positions
 
     async def load(self, stream: str, after_version: int = 0) -> list[RecordedEvent]:
         """See the port."""
-        query = f"select {_COLUMNS} from events where stream = $1 and version > $2 order by version"  # noqa: S608 our columns
-        rows = await self._run(lambda: self._pool.fetch(query, stream, after_version))
+        rows = await self._connections.fetch_patiently(statements.LOAD, stream, after_version)
         return [self._recorded(row) for row in rows]
 
     async def outcome(self, key: str) -> CommandOutcome | None:
         """See the port."""
-        text = await self._run(lambda: self._pool.fetchval("select outcome from commands where key = $1", key))
-        return CommandOutcome.model_validate_json(text) if text is not None else None
+        rows = await self._connections.fetch("select outcome from commands where key = $1", key)
+        return CommandOutcome.model_validate_json(rows[0]["outcome"]) if rows else None
+
+    async def forget_outcomes(self, before: datetime, limit: int) -> int:
+        """See the port."""
+        rows = await self._connections.fetch(statements.FORGET_OUTCOMES, before, limit)
+        return int(rows[0][0])
+
+    async def links(self, after: tuple[str, int], limit: int) -> list[StoredLink]:
+        """See the port."""
+        rows = await self._connections.fetch(statements.LINKS, *after, limit)
+        return [
+            StoredLink(
+                stream=row["stream"],
+                version=row["version"],
+                position=row["position"],
+                event_id=row["id"],
+                type=row["type"],
+                digest=digest(
+                    row["stream"], row["version"], row["id"], row["type"], row["schema_version"], row["data"], row["metadata"]
+                ),
+                recorded_at=row["recorded_at"],
+                hash=row["hash"],
+            )
+            for row in rows
+        ]
+
+    async def load_snapshot(self, stream: str) -> Snapshot | None:
+        """See the port."""
+        rows = await self._connections.fetch_patiently(statements.LOAD_SNAPSHOT, stream)
+        return Snapshot(stream, *rows[0]) if rows else None
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See the port."""
+        s = snapshot
+        await self._connections.fetch(
+            statements.SAVE_SNAPSHOT, s.stream, s.version, s.event_id, s.fingerprint, s.checksum, s.state
+        )
 
     async def head(self) -> int:
         """See the port."""
-        return int(await self._run(lambda: self._pool.fetchval("select coalesce(max(position), 0) from events")))
+        rows = await self._connections.fetch("select coalesce(max(position), 0) from events")
+        return int(rows[0][0])
 
     def reader(self, after: int) -> GapHoldReader:
         """See the port."""
-        return GapHoldReader(
-            lambda query, *args: self._run(lambda: self._pool.fetch(query, *args)), self._recorded, _COLUMNS, after
-        )
+        return GapHoldReader(self._connections.fetch, self._recorded, statements.COLUMNS, after)
 
     def on_commit(self, wake: Callable[[], None]) -> None:
         """See the port."""
@@ -132,15 +141,15 @@ class PostgresEventStore:
             await self._notify.wait()
             self._notify.clear()
             try:
-                await self._pool.execute(f"notify {_CHANNEL}")
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._connections.fetch(f"notify {_CHANNEL}")
+            except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
     async def _hear_wakes(self) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=10)
+                connection = await self._connections.listen()
                 closed = asyncio.Event()
                 connection.add_termination_listener(lambda _, closed=closed: closed.set())
                 try:
@@ -148,19 +157,8 @@ class PostgresEventStore:
                     await closed.wait()
                 finally:
                     await connection.close(timeout=2)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (*LINK_ERRORS, asyncpg.PostgresError):
                 await asyncio.sleep(1)
-
-    async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Translate the driver's errors of an unreachable server, here and only here."""
-        try:
-            return await call()
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise StoreUnavailable(f"the database of service {self.service} does not answer: {error}") from error
-        except (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError) as error:
-            raise StoreUnavailable(f"the database of service {self.service} is restarting: {error}") from error
-        except asyncpg.TooManyConnectionsError as error:
-            raise StoreUnavailable(f"the database of service {self.service} has no connection left: {error}") from error
 
     def _recorded(self, row: Any) -> RecordedEvent:
         return RecordedEvent(

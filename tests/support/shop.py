@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from sagakit import Aggregate, Command, DomainError, Event, Service, applies, handles
 from sagakit.messages import Metadata, NewEvent, new_event
 from sagakit.service import ServiceMap
@@ -51,7 +53,30 @@ class Counter(Aggregate, category="counter"):
         self.total += event.amount
 
 
-COUNTING = Service("counting", aggregates=(Counter,))
+class Gain(Command, name="gain", id_field="hoard"):
+    hoard: str
+    item: str
+
+
+class Gained(Event, name="hoard.gained", version=1):
+    item: str
+
+
+class Hoard(Aggregate, category="hoard", snapshot_every=10):
+    """Has snapshots, and a state that grows."""
+
+    items: dict[str, int] = Field(default_factory=dict)
+
+    @handles(Gain)
+    def gain(self, command: Gain) -> Event:
+        return Gained(item=command.item)
+
+    @applies(Gained)
+    def _gained(self, event: Gained) -> None:
+        self.items[event.item] = self.items.get(event.item, 0) + 1
+
+
+COUNTING = Service("counting", aggregates=(Counter, Hoard))
 SERVICES = ServiceMap([COUNTING])
 
 
