@@ -51,7 +51,7 @@ class Projector:
         self._wake.set()
 
     async def run(self) -> None:
-        """Project until stopped; trouble with the store is waited out."""
+        """Project until stopped; trouble with the store is waited out. Raises `LogWentBack`."""
         while not self._is_stopping:
             try:
                 if await self._leader.take():
@@ -71,7 +71,7 @@ class Projector:
         self._wake.clear()
 
     async def _lead(self) -> None:
-        reader = self._store.reader(self._leader.position)
+        reader = await self._leader.reader(self._store)
         while not self._is_stopping:
             await self._leader.renew()
             events = await reader.read(_BATCH)
