@@ -3,7 +3,6 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Numeric
 from sqlmodel import Field, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,6 +10,7 @@ from aggregates.order import OrderCancelled, OrderCompleted, OrderPlaced
 from aggregates.order_return import ReturnClosed, ReturnOpened
 from sagakit.messages import RecordedEvent
 from sagakit.projection import Projection, projects
+from sagakit.sql.money import Money
 
 
 class OrderSummaryRow(SQLModel, table=True):
@@ -21,7 +21,7 @@ class OrderSummaryRow(SQLModel, table=True):
     customer: str
     country: str
     lines: int
-    total: Decimal = Field(sa_type=Numeric(18, 2))
+    total: Decimal = Field(sa_type=Money)
     status: str = Field(index=True)
     reason: str = ""
     placed_at: str

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from sqlalchemy import Numeric
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -10,6 +10,7 @@ from aggregates.order_return import ReturnClosed
 from aggregates.shipment import OrderShipped
 from sagakit.messages import RecordedEvent
 from sagakit.projection import Projection, projects
+from sagakit.sql.money import Money
 
 
 class ProductSalesRow(SQLModel, table=True):
@@ -17,9 +18,9 @@ class ProductSalesRow(SQLModel, table=True):
 
     __tablename__ = "product_sales"
     product: str = Field(primary_key=True)
-    shipped_quantity: int = 0
-    returned_quantity: int = 0
-    revenue: Decimal = Field(default=Decimal(0), sa_type=Numeric(18, 2))
+    shipped_quantity: int = Field(default=0, sa_type=BigInteger)
+    returned_quantity: int = Field(default=0, sa_type=BigInteger)
+    revenue: Decimal = Field(default=Decimal(0), sa_type=Money)
 
 
 class ProductSales(Projection, name="product_sales", table=ProductSalesRow):

@@ -3,6 +3,7 @@
 SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
 │   └── StepRefused          a saga's step was refused by the aggregate that it went to
+├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
     ├── ConcurrencyError     somebody else appended first: reload and decide again
@@ -86,6 +87,22 @@ class TemporalUnavailable(InfrastructureError):
 
 class LeaseLost(InfrastructureError):
     """Another process took the lease over; whatever this one wanted to write was not written."""
+
+
+class LogWentBack(SagakitError):
+    """A checkpoint stands past the end of its log: the log was restored from a backup, or an acknowledged commit was lost.
+
+    Not retried: going on would pass over new events that take the old positions.
+    """
+
+    def __init__(self, service: str, checkpoint: str, position: int, head: int) -> None:
+        """Name the service, its checkpoint, and where both stand."""
+        super().__init__(
+            f"the log of service {service} ends at position {head}, and its checkpoint {checkpoint} stands at {position}: "
+            "the log went back, as after a restore. Restore log and checkpoints from one backup, or set that row of "
+            f"sagakit_checkpoints to a position up to {head} after making sure that what it fed agrees with the log"
+        )
+        self.service, self.checkpoint, self.position, self.head = service, checkpoint, position, head
 
 
 class UnreadableEvent(SagakitError):

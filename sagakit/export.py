@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import sagakit
-from sagakit.errors import InvalidInput, StoreUnavailable
+from sagakit.errors import InvalidInput
+from sagakit.log import read_to_head
 from sagakit.masking import Masking
 from sagakit.messages import RecordedEvent
-from sagakit.ports import EventStore, FailedCommand
+from sagakit.ports import FailedCommand
 from sagakit.slices import Header, Slice
 from sagakit.sql.log_queries import last_versions
 from sagakit.system import OpenService, System
-
-_PAGE = 500
-_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -103,27 +100,11 @@ async def _find(system: System, name: str, asked: Asked) -> _Found:
         found = _Found(opened, await last_versions(opened.tables, asked.correlation))
         found.failures = await opened.failures.find(correlation_id=asked.correlation)
     else:
-        found = _Found(opened, {event.stream: event.version for event in await _behind(opened.store, asked.after or 0)})
+        found = _Found(opened, {event.stream: event.version async for event in read_to_head(opened.store, asked.after or 0)})
         found.failures = [each for each in await opened.failures.find() if each.stream in found.last]
     for failed in found.failures:
         found.last[failed.stream] = max(failed.version, found.last.get(failed.stream, 0))
     return found
-
-
-async def _behind(store: EventStore, position: int) -> list[RecordedEvent]:
-    """Read a log from a position up to what is its head now."""
-    head, reader = await store.head(), store.reader(position)
-    events: list[RecordedEvent] = []
-    waited = 0.0
-    while (events[-1].position if events else position) < head:
-        page = await reader.read(_PAGE)
-        if not page and waited > _PATIENCE_SECONDS:
-            raise StoreUnavailable(f"service {store.service}: an open transaction holds the log; try again when it has ended")
-        if not page:
-            waited += 0.1
-            await asyncio.sleep(0.1)
-        events += page
-    return events
 
 
 async def _whole(found: _Found) -> list[RecordedEvent]:

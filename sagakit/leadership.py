@@ -9,8 +9,8 @@ import asyncio
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import LeaseLost
-from sagakit.ports import ReadModels
+from sagakit.errors import LeaseLost, LogWentBack
+from sagakit.ports import EventStore, LogReader, ReadModels
 from sagakit.sql import bookkeeping
 
 
@@ -33,6 +33,13 @@ class Leader:
         self._epoch, self.position = taken
         self._renew_at = asyncio.get_running_loop().time() + self._seconds / 3
         return True
+
+    async def reader(self, store: EventStore) -> LogReader:
+        """Open the log where the checkpoint stands. Raises `LogWentBack` when the log does not reach so far (failures A9)."""
+        head = await store.head()
+        if self.position > head:
+            raise LogWentBack(store.service, self._name, self.position, head)
+        return store.reader(self.position)
 
     async def renew(self) -> None:
         """Renew the lease when a third of it has passed. Raises `LeaseLost` when another process has it."""

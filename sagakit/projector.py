@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import InfrastructureError, LeaseLost, SagakitError
@@ -13,6 +14,7 @@ from sagakit.messages import RecordedEvent, Registry
 from sagakit.ports import EventStore, ReadModels
 from sagakit.projection import Projection
 from sagakit.sql import bookkeeping
+from sagakit.sql.faults import is_own_fault
 from sagakit.telemetry import child_span
 
 _log = structlog.get_logger("sagakit.projector")
@@ -49,7 +51,7 @@ class Projector:
         self._wake.set()
 
     async def run(self) -> None:
-        """Project until stopped; trouble with the store is waited out."""
+        """Project until stopped; trouble with the store is waited out. Raises `LogWentBack`."""
         while not self._is_stopping:
             try:
                 if await self._leader.take():
@@ -69,7 +71,7 @@ class Projector:
         self._wake.clear()
 
     async def _lead(self) -> None:
-        reader = self._store.reader(self._leader.position)
+        reader = await self._leader.reader(self._store)
         while not self._is_stopping:
             await self._leader.renew()
             events = await reader.read(_BATCH)
@@ -88,7 +90,10 @@ class Projector:
 async def apply_or_park(
     projection: Projection, registry: Registry, session: AsyncSession, consumer: str, event: RecordedEvent
 ) -> None:
-    """Apply one event in a savepoint; park it when it cannot be applied or waits behind one that could not."""
+    """Apply one event in a savepoint; park it when it cannot be applied or waits behind one that could not.
+
+    Raises what the machine is to blame for, such as a lost connection: the whole batch comes again.
+    """
     if await bookkeeping.standing(session, consumer, event) == "behind":
         await bookkeeping.park(session, consumer, event, bookkeeping.BEHIND)
         return
@@ -97,6 +102,10 @@ async def apply_or_park(
             async with session.begin_nested():
                 await projection.apply(session, registry.decode_all(event), event)
                 await session.flush()
-        except (SagakitError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        except InfrastructureError:
+            raise
+        except (SagakitError, SQLAlchemyError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            if isinstance(error, SQLAlchemyError) and not is_own_fault(error):
+                raise
             _log.exception("parked", consumer=consumer, stream=event.stream)
             await bookkeeping.park(session, consumer, event, f"{type(error).__name__}: {error}")

@@ -37,7 +37,7 @@ class Relay:
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish until stopped; trouble with the store or the bus is waited out."""
+        """Publish until stopped; trouble with the store or the bus is waited out. Raises `LogWentBack`."""
         pause = self._poll_seconds
         while not self._is_stopping:
             try:
@@ -60,7 +60,7 @@ class Relay:
         self._wake.clear()
 
     async def _lead(self) -> None:
-        reader = self._store.reader(self._leader.position)
+        reader = await self._leader.reader(self._store)
         waiting: deque[RecordedEvent] = deque()
         while not self._is_stopping:
             await self._leader.renew()

@@ -23,7 +23,7 @@ from sagakit.snapshots import Snapshots
 from sagakit.telemetry import current_traceparent, tracer
 
 _log = structlog.get_logger("sagakit.repository")
-_MAX_EVENT_BYTES = 256 * 1024
+MAX_EVENT_BYTES = 256 * 1024
 _CONFLICT_RETRIES = 30
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
 _identifier: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -219,7 +219,7 @@ class Repository:
         )
         envelopes = tuple(new_event(event, metadata) for event in events)
         for envelope in envelopes:
-            if len(envelope.data.encode()) > _MAX_EVENT_BYTES:
+            if len(envelope.data.encode()) > MAX_EVENT_BYTES:
                 raise InvalidInput(
                     f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead"
                 )

@@ -22,6 +22,8 @@ from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus
+from sagakit.postgres.horizon import HorizonWatch
+from sagakit.postgres.store import PostgresEventStore
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
@@ -56,7 +58,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention] = []
+        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -92,6 +94,8 @@ class Runtime:
                 self._start_projectors(service)
             if "relay" in self._roles:
                 await self._start_relay(service, self._bus)
+            if self._roles & {"projections", "relay"} and isinstance(service.store, PostgresEventStore):
+                self._loops.append(HorizonWatch(service.service.name, service.tables))
         self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
         self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
 

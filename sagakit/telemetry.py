@@ -2,7 +2,8 @@
 
 Spans: ``<command>`` (internal; its context is stored with the events), ``send <exchange>`` (client, linked to each event),
 ``process <consumer>`` (consumer, child of and linked to the event's context), ``step <command>`` (in the workflow) and
-``project <read model>``. Counters: see `COUNTERS`.
+``project <read model>``. Counters: see `COUNTERS`. Gauge: ``sagakit.log.horizon_age`` (s; ``sagakit.service``), how long the
+oldest open writing transaction has held the readers of a log on PostgreSQL back, 0 when there is none.
 Source: OpenTelemetry messaging conventions, where a stored creation context is not modified.
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -82,6 +86,13 @@ def span_processors(name: str, folder: Path, otlp_endpoint: str | None) -> list[
     return [BatchSpanProcessor(exporter, schedule_delay_millis=500) for exporter in exporters]
 
 
+def meter_provider(resource: Resource) -> MeterProvider:
+    """Make the provider that sends metrics to the collector of OTEL_EXPORTER_OTLP_ENDPOINT, once a minute and at the end."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 a heavy import
+
+    return MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
+
+
 def resource_of(name: str) -> Resource:
     """Name this process in its spans."""
     return Resource.create({"service.name": name})
@@ -138,3 +149,29 @@ def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[Non
     attributes: dict[str, str | int] = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
     with tracer().start_as_current_span(f"send {exchange}", kind=SpanKind.CLIENT, links=links, attributes=attributes):
         yield
+
+
+class ServiceGauge:
+    """A gauge per service, fed by a loop: what OpenTelemetry calls to observe one cannot await a database."""
+
+    def __init__(self, name: str, unit: str, description: str) -> None:
+        """Declare it; made once in a process, since a second one of the same name would never be observed."""
+        self._latest: dict[str, float] = {}
+        metrics.get_meter("sagakit").create_observable_gauge(name, [self._observe], unit, description)
+
+    def record(self, service: str, value: float) -> None:
+        """Keep a service's latest value."""
+        self._latest[service] = value
+
+    def forget(self, service: str) -> None:
+        """Report nothing rather than something old."""
+        self._latest.pop(service, None)
+
+    def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(value, {"sagakit.service": service}) for service, value in list(self._latest.items())]
+
+
+@cache
+def horizon_age() -> ServiceGauge:
+    """Return the gauge of the age of the writing transaction that holds a log's readers back."""
+    return ServiceGauge("sagakit.log.horizon_age", "s", "Age of the oldest open writing transaction in the log's cluster")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sagakit.errors import StoreUnavailable, UnreadableEvent
+from sagakit.errors import UnreadableEvent
+from sagakit.log import read_to_head
 from sagakit.messages import Registry
 from sagakit.ports import EventStore
-
-_PAGE = 500
-_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,33 +30,20 @@ async def verify(store: EventStore, registry: Registry) -> Verified:
 
     Raises `StoreUnavailable` when an open transaction holds the reader back for long.
     """
-    head, reader = await store.head(), store.reader(0)
-    read = upcast = last = 0
-    waited = 0.0
-    while last < head:
-        page = await reader.read(_PAGE)
-        if not page:
-            # A hole in the positions: the reader waits until no transaction can fill it.
-            if waited > _PATIENCE_SECONDS:
-                raise StoreUnavailable(f"service {store.service}: an open transaction holds the log at position {last}")
-            waited += 0.1
-            await asyncio.sleep(0.1)
-            continue
-        waited = 0.0
-        for event in page:
-            try:
-                registry.decode_all(event)
-            except UnreadableEvent as error:
-                failure = {
-                    "position": event.position,
-                    "stream": event.stream,
-                    "version": event.version,
-                    "type": event.type,
-                    "schema_version": event.schema_version,
-                    "why": error.why,
-                }
-                return Verified(store.service, read, upcast, failure)
-            read += 1
-            upcast += (event.type, event.schema_version) in registry.upcasting.steps
-        last = page[-1].position
+    read = upcast = 0
+    async for event in read_to_head(store):
+        try:
+            registry.decode_all(event)
+        except UnreadableEvent as error:
+            failure = {
+                "position": event.position,
+                "stream": event.stream,
+                "version": event.version,
+                "type": event.type,
+                "schema_version": event.schema_version,
+                "why": error.why,
+            }
+            return Verified(store.service, read, upcast, failure)
+        read += 1
+        upcast += (event.type, event.schema_version) in registry.upcasting.steps
     return Verified(store.service, read, upcast)

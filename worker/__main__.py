@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from temporalio.client import Client
 
 from sagakit.cli.main import build
-from sagakit.cli.output import runs, stderr, stdout
+from sagakit.cli.output import printable, runs, stderr, stdout
 from sagakit.cli.sagas import list_by_status
 from sagakit.cli.session import open_system, session_of, traced
 from sagakit.cli.start import running
@@ -22,13 +23,16 @@ from sagakit.runtime import Runtime, stop_on_signals
 from sagakit.system import System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
-from worker import importing
+from worker import importing, waiting
 from worker.order_file import OrderFile, read_order_file
 from worker.sample import SAMPLE
 from worker.services import SERVICES
-from worker.summary import print_summary, summarise, write_summary
+from worker.summary import print_summary, refuse_unwritable, summarise, write_summary
 
 cli = build(SERVICES)
+_TOLD_PARKED = 10
+_START = "Is `start` running, with all services? `doctor` shows what waits where. ^C ends the waiting; nothing is lost."
+_BUSY = "The services run in this process: the machine may be busy, or --verbose shows what they wait for."
 Stock = Annotated[
     int, typer.Option("--stock-per-product", min=0, max=999_999_999, help="Units each product is seeded with, once.")
 ]
@@ -52,8 +56,19 @@ def _options(stock_per_product: int, decline_over: str) -> importing.ImportOptio
     return importing.ImportOptions(stock_per_product, limit)
 
 
+def _prepared(
+    path: Path, stock_per_product: int, decline_over: str, summary_file: Path | None
+) -> tuple[importing.ImportOptions, OrderFile]:
+    """Find everything that is wrong with what was asked for, before anything is started or sent."""
+    options, orders = _options(stock_per_product, decline_over), read_order_file(path)
+    importing.refuse_oversized(orders, options)
+    if summary_file is not None:
+        refuse_unwritable(summary_file)
+    return options, orders
+
+
 async def _import(
-    system: System, client: Client, file: OrderFile, options: importing.ImportOptions, stop: asyncio.Event
+    system: System, client: Client, file: OrderFile, options: importing.ImportOptions, stop: asyncio.Event, advice: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Place, wait, sum up, with progress on stderr."""
     began = time.monotonic()
@@ -65,8 +80,10 @@ async def _import(
         def progress(name: str, done: int, total: int) -> None:
             bar.update(tasks[name], completed=done, total=total)
 
-        async def parked() -> set[str]:
-            return {str(saga["workflow_id"]).partition("/")[2] for saga in await list_by_status(client, "parked")}
+        async def parked() -> dict[str, str]:
+            sagas = [str(saga["workflow_id"]) for saga in await list_by_status(client, "parked")]
+            by_saga = {saga.partition("/")[2]: f"the saga {saga} waits for a person's decision" for saga in sagas}
+            return await waiting.parked_events(system) | by_saga
 
         placing = asyncio.create_task(importing.place_documents(system, file, options, progress))
         stopping = asyncio.create_task(stop.wait())
@@ -77,12 +94,27 @@ async def _import(
             raise Interrupted("stopped while placing documents; start again, and it goes on where it stopped")
         stopping.cancel()
         duplicates = placing.result()
-        stuck = await importing.wait_for_outcomes(system, numbers, parked, progress, stop)
+        stillness = waiting.Stillness(_say, advice)
+        stuck = await waiting.wait_for_outcomes(system, numbers, parked, progress, stop, stillness)
+        await waiting.wait_for_reports(system, stop, stillness)
         if stop.is_set():
             raise Interrupted("stopped while sagas are open; start again, and they go on where they stopped")
-        await importing.wait_for_reports(system, stop)
-    rows = await importing.outcomes(system)
-    return await summarise(system, file, rows, stuck, duplicates, time.monotonic() - began), rows
+    # What the reports set aside came last.
+    stuck |= {number: why for number, why in (await waiting.parked_events(system)).items() if number in numbers - stuck.keys()}
+    _tell_parked(stuck)
+    rows = await waiting.outcomes(system)
+    return await summarise(system, file, rows, set(stuck), duplicates, time.monotonic() - began), rows
+
+
+def _say(text: str) -> None:
+    stderr.print(Text(printable(text)), soft_wrap=True)
+
+
+def _tell_parked(stuck: dict[str, str]) -> None:
+    for number, why in list(stuck.items())[:_TOLD_PARKED]:
+        _say(f"parked: document {number}: {why}")
+    if len(stuck) > _TOLD_PARKED:
+        _say(f"parked: and {len(stuck) - _TOLD_PARKED} documents more")
 
 
 def _finish(summary: dict[str, Any], file: OrderFile, rows: dict[str, Any], summary_file: Path | None) -> None:
@@ -104,10 +136,10 @@ async def import_file(
 ) -> None:
     """Import an order file into running services (`start` in another terminal) and wait for every outcome."""
     session, stop = session_of(context), stop_on_signals()
-    options, orders = _options(stock_per_product, decline_over), read_order_file(file)
+    options, orders = _prepared(file, stock_per_product, decline_over, summary_file)
     async with traced(session, "import"), open_system(session) as system:
         client = await connect(require(session.settings).address, session.settings.temporal_namespace)
-        summary, rows = await _import(system, client, orders, options, stop)
+        summary, rows = await _import(system, client, orders, options, stop, _START)
     _finish(summary, orders, rows, summary_file)
 
 
@@ -123,11 +155,11 @@ async def demo(
 ) -> None:
     """Run all services in this process, import a file, show what became of every order, and end."""
     session, stop = session_of(context), stop_on_signals()
-    options, orders = _options(stock_per_product, decline_over), read_order_file(input_file)
+    options, orders = _prepared(input_file, stock_per_product, decline_over, summary_file)
     async with traced(session, "demo"), running(session) as (system, runtime, location):
         client = await connect(location.address, session.settings.temporal_namespace)
         try:
-            summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop))
+            summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop, _BUSY))
             _finish(summary, orders, rows, summary_file)
             _look_further(location.ui, orders, session.settings.data)
             if keep:

@@ -1,29 +1,24 @@
-"""Imports an order file: seeds the stock, places every document, waits until each has an outcome."""
+"""Sends what an order file holds: seeds the stock, places every document."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlmodel import select
-
-from aggregates.order import OrderLine, PlaceOrder
-from aggregates.order_return import OpenReturn, ReturnLine
+from aggregates.order import Order, OrderLine, OrderPlaced, PlaceOrder
+from aggregates.order_return import OpenReturn, OrderReturn, ReturnLine
+from aggregates.shipment import Shipment
 from aggregates.stock import SeedStock
-from projections.order_summary import OrderSummaryRow
 from sagakit.errors import InvalidInput
-from sagakit.messages import Command
-from sagakit.repository import Context
-from sagakit.sql.tables import InboxRow, ParkedRow
+from sagakit.messages import Command, Event
+from sagakit.repository import MAX_EVENT_BYTES, Context
 from sagakit.system import System
 from worker.order_file import Document, OrderFile
+from workflows.order_fulfilment import ship_order
 
 _IN_FLIGHT = 16
-_POLL_SECONDS = 0.4
-_ROUNDS_PER_PARKED = 10
 Progress = Callable[[str, int, int], None]
 
 
@@ -34,6 +29,27 @@ class ImportOptions:
     stock_per_product: int
     decline_over: Decimal | None
     actor: str = "import"
+
+
+def refuse_oversized(file: OrderFile, options: ImportOptions) -> None:
+    """Find a document whose events no log would take, before any command is sent. Raises `InvalidInput`, naming it."""
+    for document in (*file.orders, *file.returns):
+        for event in _events(document, options):
+            size = len(event.model_dump_json().encode())
+            if size > MAX_EVENT_BYTES:
+                raise InvalidInput(
+                    f"document {document.number} has {len(document.rows)} rows, and its event {event.event_name} would be "
+                    f"{-(-size // 1024)} KiB, over the limit of {MAX_EVENT_BYTES // 1024} KiB: split the document"
+                )
+
+
+def _events(document: Document, options: ImportOptions) -> Iterator[Event]:
+    """Make the events that hold all lines of a document; a closed return holds no more than an opened one."""
+    command = _command(document, options)
+    for event in (OrderReturn if document.is_return else Order)(id=document.number).decide(command):
+        yield event
+        if isinstance(event, OrderPlaced):
+            yield from Shipment(id=document.number).decide(ship_order(event))
 
 
 async def place_documents(system: System, file: OrderFile, options: ImportOptions, progress: Progress) -> int:
@@ -90,60 +106,3 @@ async def _send_all(
         raise InvalidInput(f"{command.command_name} {command.aggregate_id}: {outcome.reason}")
 
     return list(await asyncio.gather(*(one(command) for command in commands)))
-
-
-async def outcomes(system: System) -> dict[str, OrderSummaryRow]:
-    """Read the state of every document from the read model."""
-    opened = await system.open("orders")
-    async with opened.tables.transaction() as session:
-        rows = (await session.exec(select(OrderSummaryRow))).all()
-    return {row.document: row for row in rows}
-
-
-async def _open_documents(system: System, numbers: set[str]) -> set[str]:
-    """Find the documents that have not ended."""
-    opened = await system.open("orders")
-    async with opened.tables.transaction() as session:
-        ended = set((await session.exec(select(OrderSummaryRow.document).where(OrderSummaryRow.status != "open"))).all())
-    return numbers - ended
-
-
-async def wait_for_outcomes(
-    system: System, numbers: set[str], parked: Callable[[], Awaitable[set[str]]], progress: Progress, stop: asyncio.Event
-) -> set[str]:
-    """Wait until every document has ended or is parked; return the parked ones. Ends early when ``stop`` is set."""
-    stuck: set[str] = set()
-    rounds = 0
-    while not stop.is_set():
-        waiting = await _open_documents(system, numbers)
-        # Parked sagas are rare and dear to ask for.
-        if waiting and rounds % _ROUNDS_PER_PARKED == 0:
-            stuck = await parked()
-        rounds += 1
-        waiting -= stuck
-        progress("outcomes", len(numbers) - len(waiting), len(numbers))
-        if not waiting:
-            return stuck & numbers
-        await _pause(stop)
-    return set()
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
-
-
-async def wait_for_reports(system: System, stop: asyncio.Event) -> None:
-    """Wait until everything that was recorded is also in the inbox of the reporting service."""
-    wanted: set[str] = set()
-    for name, event_type in (("shipping", "shipment.shipped"), ("orders", "return.closed")):
-        reader = (await system.open(name)).store.reader(0)
-        while page := await reader.read(500):
-            wanted |= {str(event.id) for event in page if event.type == event_type}
-    while not stop.is_set():
-        async with (await system.open("reporting")).tables.transaction() as session:
-            handled = set((await session.exec(select(InboxRow.event_id))).all())
-            handled |= set((await session.exec(select(ParkedRow.event_id))).all())
-        if wanted <= handled:
-            return
-        await _pause(stop)

@@ -5,21 +5,18 @@ The file is read to its end before anything is sent, and nothing in it can stop 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 from sagakit.errors import InvalidInput
+from worker.csv_records import Record, split_records
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 _QUANTITY = re.compile(r"-?[0-9]{1,9}")
 _PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,2})?")
-_WHOLE_FILE = 2**31 - 1
 _DATE = "%d/%m/%Y %H:%M"
 _LONGEST_NAME = 200  # characters, what an aggregate's id may hold
 
@@ -38,11 +35,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that was not taken: the line of the file it begins on, the column, the reason."""
+    """A row that was not taken: the line of the file it begins on, the column, the reason, and what stood there."""
 
     row: int
     column: str
     reason: str
+    found: str = ""
 
 
 @dataclass
@@ -93,30 +91,18 @@ def read_order_file(path: Path) -> OrderFile:
 def _documents(path: Path, text: str) -> OrderFile:
     file = OrderFile()
     documents: dict[str, Document] = {}
-    records = _records(text)
-    first = next(records, None)
-    header = [name.strip() for name in first[1] or []] if first else []
-    if missing := [column for column in COLUMNS if column not in header]:
-        raise InvalidInput(f"{path}: the header has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    places = {column: header.index(column) for column in COLUMNS}
-    for line, fields, fault in records:
-        if fields is None:
-            file.rejects.append(Reject(line, "", fault))
-            continue
-        if len(fields) == len(header):
-            cells = {column: fields[place].strip() for column, place in places.items()}
-            found = _row(cells)
-        else:
-            # Too short or too long to trust its columns, yet its document exists when the number can be seen.
-            place = places["InvoiceNo"]
-            cells = {"InvoiceNo": fields[place].strip() if place < len(fields) else ""}
-            found = ("", f"{len(fields)} fields, but the header has {len(header)}")
-        number = cells["InvoiceNo"]
+    records = (record for record in split_records(text) if not record.is_blank)
+    header, places = _header(path, next(records))
+    for record in records:
+        cells = {column: record.fields[place].strip() for column, place in places.items() if place < len(record.fields)}
+        # Its document exists when the number can be seen, however bad the row.
+        number = cells.get("InvoiceNo")
         document = documents.setdefault(number, Document(number)) if number else None
-        if isinstance(found, Row) and document is not None:
-            document.rows.append(found)
-        elif not isinstance(found, Row):
-            file.rejects.append(Reject(line, *found))
+        fault = _shape_fault(record, header) or _fault(cells)
+        if fault is not None:
+            file.rejects.append(Reject(record.line, *fault))
+        elif document is not None:
+            document.rows.append(_row(cells))
     for document in documents.values():
         if not document.rows:
             file.rejected_documents.append(document.number)
@@ -125,31 +111,26 @@ def _documents(path: Path, text: str) -> OrderFile:
     return file
 
 
-def _records(text: str) -> Iterator[tuple[int, list[str] | None, str]]:
-    """Yield (line, fields, "") per row, or (line, None, reason) for a malformed one; blank rows are left out."""
-    previous = csv.field_size_limit(_WHOLE_FILE)
-    try:
-        # Line ends inside quotes stay as they are; outside, all three kinds end a row.
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        while True:
-            line = reader.line_num + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                is_open = "unexpected end of data" in str(error)
-                yield line, None, "a quote is left open, to the end of the file" if is_open else f"malformed: {error}"
-                continue
-            if fields and not (len(fields) == 1 and not fields[0].strip()):
-                yield line, fields, ""
-    finally:
-        csv.field_size_limit(previous)
+def _header(path: Path, record: Record) -> tuple[list[str], dict[str, int]]:
+    """Return the header's names, and where each column stands."""
+    names = [name.strip() for name in record.fields]
+    if record.fault:
+        raise InvalidInput(f"{path}: the header in line {record.line} is malformed: {record.fault}")
+    if missing := [column for column in COLUMNS if column not in names]:
+        raise InvalidInput(f"{path}: the header has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    return names, {column: names.index(column) for column in COLUMNS}
 
 
-def _row(cells: dict[str, str]) -> Row | tuple[str, str]:
-    """Check the fields of a row; return it, or (column, reason) of its first fault."""
-    return _fault(cells) or Row(
+def _shape_fault(record: Record, header: list[str]) -> tuple[str, str, str] | None:
+    if record.fault:
+        return "", record.fault, ""
+    if len(record.fields) != len(header):
+        return "", f"has not the {len(header)} fields of the header", f"{len(record.fields)} fields"
+    return None
+
+
+def _row(cells: dict[str, str]) -> Row:
+    return Row(
         product=cells["StockCode"],
         quantity=int(cells["Quantity"]),
         unit_price=Decimal(cells["UnitPrice"]).quantize(Decimal("0.01")),
@@ -159,14 +140,17 @@ def _row(cells: dict[str, str]) -> Row | tuple[str, str]:
     )
 
 
-def _fault(cells: dict[str, str]) -> tuple[str, str] | None:
-    return _name_fault(cells) or _value_fault(cells) or _sign_fault(cells)
+def _fault(cells: dict[str, str]) -> tuple[str, str, str] | None:
+    """Name the first fault of a row's fields: the column, the reason, what stood there."""
+    column, reason = _name_fault(cells) or _value_fault(cells) or _sign_fault(cells) or ("", "")
+    return (column, reason, cells[column]) if column else None
 
 
 def _name_fault(cells: dict[str, str]) -> tuple[str, str] | None:
     for column in ("InvoiceNo", "StockCode", "Country"):
         if not cells[column]:
             return column, "is empty"
+    for column in ("InvoiceNo", "StockCode"):  # they become ids of aggregates
         if len(cells[column]) > _LONGEST_NAME:
             return column, f"is longer than {_LONGEST_NAME} characters"
         if any(character < " " for character in cells[column]):
@@ -178,18 +162,18 @@ def _value_fault(cells: dict[str, str]) -> tuple[str, str] | None:
     try:
         datetime.strptime(cells["InvoiceDate"], _DATE)  # noqa: DTZ007 the file knows no zone
     except ValueError:
-        return "InvoiceDate", f"{cells['InvoiceDate'][:40]!r} is not like 31/12/2010 08:26"
+        return "InvoiceDate", "is not like 31/12/2010 08:26"
     if not _QUANTITY.fullmatch(cells["Quantity"]):
-        return "Quantity", f"{cells['Quantity'][:40]!r} is not a whole number of up to 9 digits"
+        return "Quantity", "is not a whole number of up to 9 digits"
     if not _PRICE.fullmatch(cells["UnitPrice"]):
-        return "UnitPrice", f"{cells['UnitPrice'][:40]!r} is not an amount with up to 2 decimals"
+        return "UnitPrice", "is not an amount of up to 9 digits with up to 2 decimals"
     return None
 
 
 def _sign_fault(cells: dict[str, str]) -> tuple[str, str] | None:
     quantity = int(cells["Quantity"])
     if Decimal(cells["UnitPrice"]) <= 0:
-        return "UnitPrice", f"{cells['UnitPrice']} is not above 0"
+        return "UnitPrice", "is not above 0"
     if cells["InvoiceNo"].startswith("C"):
-        return None if quantity < 0 else ("Quantity", f"{quantity} is not below 0 in a return")
-    return None if quantity > 0 else ("Quantity", f"{quantity} is not above 0 in an order")
+        return None if quantity < 0 else ("Quantity", "is not below 0 in a return")
+    return None if quantity > 0 else ("Quantity", "is not above 0 in an order")

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from sqlmodel import func, select
 
 from projections.order_summary import OrderSummaryRow
@@ -15,9 +14,10 @@ from sagakit.cli.output import print_table, stdout
 from sagakit.errors import InvalidInput
 from sagakit.system import System
 from worker import invariants
-from worker.order_file import OrderFile
+from worker.order_file import OrderFile, Reject
 
-_SHOWN_REJECTS = 15
+_SHOWN_REJECTS = 200
+_SHOWN_CHARACTERS = 40
 
 
 async def read_model_rows(system: System) -> int:
@@ -62,19 +62,31 @@ def print_summary(summary: dict[str, Any], file: OrderFile, rows: dict[str, Orde
     )
     declined = sum(count for reason, count in reasons.items() if reason.startswith("payment declined"))
     stdout.print(f"Compensated: {declined} for payment, {sum(reasons.values()) - declined} for stock or another reason.")
-    shown = [(r.row, r.column, r.reason) for r in file.rejects[:_SHOWN_REJECTS]]
-    if shown:
-        print_table(
-            f"rejected rows ({len(shown)} of {len(file.rejects)})",
-            ("line", "column", "reason"),
-            [tuple(map(_plain, r)) for r in shown],
-        )
+    _print_rejects(file.rejects)
     for name, holds in summary["invariants"].items():
         stdout.print(f"invariant {name}: " + ("[green]holds[/]" if holds else "[bold red]BROKEN[/]"))
 
 
-def _plain(cell: object) -> str:
-    return escape(str(cell))
+def _print_rejects(rejects: list[Reject]) -> None:
+    """Show every reject, or the first ones and how many more there are of each reason."""
+    shown, rest = rejects[:_SHOWN_REJECTS], rejects[_SHOWN_REJECTS:]
+    if shown:
+        rows = [(r.row, r.column, r.found[:_SHOWN_CHARACTERS], r.reason) for r in shown]
+        print_table(f"rejected rows ({len(shown)} of {len(rejects)})", ("line", "column", "found", "reason"), rows)
+    if rest:
+        counts = Counter((reject.column, reject.reason) for reject in rest).most_common()
+        print_table(f"{len(rest)} more", ("column", "reason", "count"), [(*kind, count) for kind, count in counts])
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Find out before anything is sent whether the summary can be written. Raises `InvalidInput`."""
+    is_new = not path.exists()
+    try:
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise InvalidInput(f"--summary-file {path} cannot be written: {error.strerror}") from None
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

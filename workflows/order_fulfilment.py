@@ -27,11 +27,16 @@ class OrderFulfilment(Saga, starts_on=OrderPlaced, key="order_id"):
             AuthorisePayment(payment_id=order.order_id, amount=order.total, limit=order.payment_limit),
             undo=VoidPayment(payment_id=order.order_id),
         )
-        goods = tuple(ShippedLine(product=o.product, quantity=o.quantity, value=o.quantity * o.unit_price) for o in order.lines)
-        await self.step(ShipOrder(order_id=order.order_id, country=order.country, lines=goods), pivot=True)
+        await self.step(ship_order(order), pivot=True)
         await self.step(CapturePayment(payment_id=order.order_id))
         await self.step(CompleteOrder(order_id=order.order_id))
 
     async def compensated(self, reason: str) -> None:
         """Once everything is undone, say so in the order."""
         await self.conclude(CancelOrder(order_id=self._order_id, reason=reason))
+
+
+def ship_order(order: OrderPlaced) -> ShipOrder:
+    """Turn the lines of an order into goods with their value."""
+    goods = tuple(ShippedLine(product=o.product, quantity=o.quantity, value=o.quantity * o.unit_price) for o in order.lines)
+    return ShipOrder(order_id=order.order_id, country=order.country, lines=goods)

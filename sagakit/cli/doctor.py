@@ -9,10 +9,12 @@ from sqlmodel import func, select
 
 from sagakit.cli.output import print_json, print_table, runs
 from sagakit.cli.session import open_system, session_of
-from sagakit.errors import InfrastructureError
+from sagakit.errors import InfrastructureError, LogWentBack
+from sagakit.postgres.horizon import TOO_OLD_SECONDS, oldest_writer
+from sagakit.postgres.store import PostgresEventStore
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.sql.tables import CheckpointRow, ParkedRow
-from sagakit.system import System
+from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
 
@@ -61,10 +63,26 @@ async def _service(system: System, name: str) -> list[Check]:
         opened = await system.open(name)
     except InfrastructureError as error:
         return [(name, "wrong", str(error))]
-    head = await opened.store.head()
     async with opened.tables.transaction() as session:
         checkpoints = (await session.exec(select(CheckpointRow))).all()
         parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
+    head = await opened.store.head()  # after the checkpoints, which move on meanwhile
     waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
     detail = f"{head} positions, " + (", ".join(waits) or "all read")
-    return [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]
+    checks = [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]
+    checks += [
+        (name, "wrong", str(LogWentBack(name, row.name, row.position, head))) for row in checkpoints if row.position > head
+    ]
+    if isinstance(opened.store, PostgresEventStore):
+        checks.append(await _horizon(opened))
+    return checks
+
+
+async def _horizon(opened: OpenService) -> Check:
+    writer = await oldest_writer(opened.tables)
+    part = f"{opened.service.name} horizon"
+    if writer is None:
+        return (part, "ok", "no writing transaction is open")
+    if not writer.is_too_old:
+        return (part, "ok", f"oldest open writing transaction: {writer}")
+    return (part, "wrong", f"readers wait for a writing transaction older than {TOO_OLD_SECONDS:.0f} s: {writer}. End it")

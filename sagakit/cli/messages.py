@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import open_system, session_of, traced
 from sagakit.errors import InvalidInput
+from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
 from sagakit.repository import Context
 
-_PAGE = 500
 _MAX_JSON = 256 * 1024
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
@@ -90,9 +90,7 @@ async def events(
             if stream is not None:
                 found += [event for event in await store.load(stream) if event.position > after]
                 continue
-            reader = store.reader(after)
-            while page := await reader.read(_PAGE):
-                found += page
+            found += [event async for event in read_to_head(store, after)]
     if as_json:
         print_json([event_json(event) for event in found])
     else:

@@ -15,6 +15,7 @@ import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sagakit.errors import InvalidInput, SagakitError
 
@@ -35,8 +36,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     stdout.print(table)
+
+
+def printable(text: str) -> str:
+    """Write what a terminal would obey, or cannot show, as escapes: control characters, changes of direction, a poor encoding."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown.encode(stdout.encoding, "backslashreplace").decode(stdout.encoding)
 
 
 def fail(error: SagakitError) -> NoReturn:

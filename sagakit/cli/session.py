@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from temporalio.contrib.opentelemetry import create_tracer_provider
 
 from sagakit.errors import InvalidInput
 from sagakit.service import Service, ServiceMap
 from sagakit.settings import Settings, load_settings
 from sagakit.system import System
-from sagakit.telemetry import resource_of, span_processors
+from sagakit.telemetry import meter_provider, resource_of, span_processors
 
 
 @dataclass
@@ -76,11 +76,16 @@ async def traced(session: Session, process: str) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     if trace.get_tracer_provider() is not provider:
         raise RuntimeError("the tracer provider of this process is set already; enter traced() before connect()")
+    meters = meter_provider(resource_of(process)) if session.settings.otlp_endpoint else None
+    if meters is not None:
+        metrics.set_meter_provider(meters)
     try:
         yield
     finally:
         provider.force_flush(3000)
         provider.shutdown()
+        if meters is not None:
+            meters.shutdown(3000)
 
 
 @asynccontextmanager

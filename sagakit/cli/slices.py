@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from rich.pretty import Pretty
 
 from sagakit.cli.messages import AsJson
-from sagakit.cli.output import print_json, print_table, runs, stderr, stdout
+from sagakit.cli.output import print_json, print_table, printable, runs, stderr, stdout
 from sagakit.cli.session import open_system, session_of
 from sagakit.errors import InvalidInput
 from sagakit.export import Asked
@@ -123,12 +123,9 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
 def _print(part: Slice, shown: list[Step], attempts: list[Attempt], *, is_stepwise: bool) -> None:
     for each in shown:
         event = each.event
-        title = (
-            f"{event.number} of {part.header.events}: {event.type}, {event.stream} version {event.version}, {event.recorded_at}"
-        )
-        stdout.print(title, markup=False, soft_wrap=True)
+        _say(f"{event.number} of {part.header.events}: {event.type}, {event.stream} version {event.version}, {event.recorded_at}")
         if each.raised:
-            stdout.print(each.raised, markup=False, soft_wrap=True)
+            _say(each.raised)
         elif is_stepwise:
             rows = [(c["path"], c["before"], c["after"]) for c in (change.as_json() for change in each.changed)]
             print_table("it changed", ("field", "before", "after"), rows)
@@ -136,10 +133,13 @@ def _print(part: Slice, shown: list[Step], attempts: list[Attempt], *, is_stepwi
             stdout.print(Pretty(each.state))
     for attempt in attempts:
         failed = attempt.failed
-        stdout.print(f"{failed.command} met {failed.stream} at version {failed.version}", markup=False, soft_wrap=True)
-        stdout.print(f"  then: {failed.exception}: {failed.text}", markup=False, soft_wrap=True)
-        same = "  (the same)" if attempt.is_reproduced else ""
-        stdout.print(f"  here: {attempt.answer}{same}", markup=False, soft_wrap=True)
+        _say(f"{failed.command} met {failed.stream} at version {failed.version}")
+        _say(f"  then: {failed.exception}: {failed.text}")
+        _say(f"  here: {attempt.answer}" + ("  (the same)" if attempt.is_reproduced else ""))
+
+
+def _say(text: str) -> None:
+    stdout.print(printable(text), markup=False, soft_wrap=True)
 
 
 @runs

@@ -10,14 +10,14 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 
 from sagakit.errors import StoreUnavailable
 
 T = TypeVar("T")
-Connection = asyncpg.Connection  # asyncpg's is generic for checkers only
+Connection: TypeAlias = asyncpg.Connection  # generic for checkers only
 LINK_ERRORS = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 _RESTARTING = (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 _MOST = 10
@@ -51,16 +51,22 @@ class Connections:
 
     async def close(self) -> None:
         """Disconnect; statements in hand are cut off."""
-        for connection in (*self._free, *self._in_use):
+        for connection in self._in_use:
             connection.terminate()
+        for connection in self._free:
+            try:
+                await connection.close(timeout=2)
+            except (*LINK_ERRORS, asyncpg.PostgresError):
+                connection.terminate()
         self._free.clear()
+        await asyncio.sleep(0)  # a terminated connection leaves the loop at its next turn
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Run one statement. Raises `StoreUnavailable` when its fate is unknown or the server away, else the driver's error."""
         try:
             connection = await self._take()
             try:
-                rows = await connection.fetch(query, *values)
+                rows: list[asyncpg.Record] = await connection.fetch(query, *values)
             except asyncpg.PostgresError:
                 self._give(connection)
                 raise

@@ -1,10 +1,12 @@
 """The one reader of the log: relay, projector, catch-up and rebuild all read through it.
 
 Positions are drawn before commit, so a reader can meet a hole: a number whose transaction is still open, or was rolled
-back. It holds before a hole and notes the highest position it saw and the snapshot's xmax. Every transaction that drew a
-lower number has an xid below that xmax (the xid column is filled before the number is drawn). When a later statement's own
-snapshot shows xmin at or above it, all of them have ended, and what that statement does not see will never come.
-Nothing is ever passed because time went by (G2).
+back. It holds before a hole, notes the highest position it saw, and only then draws an xid of its own, the bound. Every
+transaction that drew a lower number took its xid before that (the xid column is filled before the number is drawn), so its
+xid is below the bound. When a later statement's own snapshot shows xmin at or above the bound, all of them have ended, and
+what that statement does not see will never come. Nothing is ever passed because time went by (G2).
+
+The snapshot's xmax is no such bound: it is one past the highest xid that *completed*. A running transaction may stand above it.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from typing import Any
 from sagakit.messages import RecordedEvent
 
 Fetch = Callable[..., Awaitable[list[Any]]]
+_DRAW_BOUND = "select pg_current_xact_id()::text::bigint as bound"
 
 
 class GapHoldReader:
     """Implements the port `LogReader` on PostgreSQL."""
 
     def __init__(self, fetch: Fetch, recorded: Callable[[Any], RecordedEvent], columns: str, after: int) -> None:
-        """Begin behind a position; ``fetch`` runs one query in one statement."""
+        """Begin behind a position; ``fetch`` runs one query in one statement and one transaction."""
         self._fetch, self._recorded, self._last = fetch, recorded, after
         # One statement, one snapshot: rows and horizon must not be from different moments.
         self._query = (
@@ -32,7 +35,7 @@ class GapHoldReader:
             "on true order by page.position"
         )
         self._seen_up_to = 0
-        self._held_xmax = 0
+        self._bound = 0
 
     async def read(self, limit: int) -> list[RecordedEvent]:
         """See the port."""
@@ -40,15 +43,25 @@ class GapHoldReader:
         found = [row for row in rows if row["position"] is not None]
         if not found:
             return []
-        proven_up_to = self._seen_up_to if self._held_xmax and rows[0]["xmin"] >= self._held_xmax else 0
-        ready: list[RecordedEvent] = []
+        proven_up_to = self._seen_up_to if self._bound and rows[0]["xmin"] >= self._bound else 0
+        last, ready = self._last, 0
         for row in found:
-            if row["position"] != self._last + 1 and row["position"] > proven_up_to:
+            if row["position"] != last + 1 and row["position"] > proven_up_to:
                 break
-            self._last = row["position"]
-            ready.append(self._recorded(row))
-        if len(ready) < len(found) and (not self._held_xmax or proven_up_to):
-            self._seen_up_to, self._held_xmax = found[-1]["position"], rows[0]["xmax"]
-        elif len(ready) == len(found):
-            self._held_xmax = 0
-        return ready
+            last, ready = row["position"], ready + 1
+        if ready == len(found):
+            self._bound = 0
+        elif not self._holds(last, rows[0]["xmax"]) or proven_up_to:
+            # Drawn after the page was seen, and before anything is taken off the log: it may fail.
+            self._bound = (await self._fetch(_DRAW_BOUND))[0]["bound"]
+            self._seen_up_to = found[-1]["position"]
+        self._last = last
+        return [self._recorded(row) for row in found[:ready]]
+
+    def _holds(self, last: int, xmax: int) -> bool:
+        """Tell whether the bound in hand is good for the hole behind ``last``.
+
+        A bound at or above a later xmax was forgotten by a server that crashed: the same xid will be given out again, and
+        nobody may ever come to do it.
+        """
+        return bool(self._bound) and last < self._seen_up_to and self._bound < xmax

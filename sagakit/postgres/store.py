@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from sagakit.postgres.reader import GapHoldReader
 from sagakit.sql.group_commit import GroupCommit
 
 _CHANNEL = "sagakit_events"
+_CLOSING_SECONDS = 3
 
 
 class PostgresEventStore:
@@ -48,7 +50,8 @@ class PostgresEventStore:
         self._group = GroupCommit(self._appending.alone, self._appending.together)
         self._commit = self._group.append if is_grouped else self._appending.alone
         self._wakes: list[Callable[[], None]] = []
-        self._notify = asyncio.Event()
+        self._notify, self._ended = asyncio.Event(), asyncio.Event()
+        self._is_closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -60,9 +63,15 @@ class PostgresEventStore:
     async def close(self) -> None:
         """Finish the appends in hand, then disconnect."""
         await self._group.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Told, not cancelled: a connection that is being made would be left behind open.
+        self._is_closing = True
+        self._notify.set()
+        self._ended.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connections.close()
 
     async def append(self, append: Append) -> list[int]:
@@ -139,26 +148,30 @@ class PostgresEventStore:
         # Outside the business transaction, and one for many appends: a NOTIFY inside would serialise all commits.
         while True:
             await self._notify.wait()
+            if self._is_closing:
+                return
             self._notify.clear()
             try:
                 await self._connections.fetch(f"notify {_CHANNEL}")
+                await asyncio.sleep(0.01)
             except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile
-            await asyncio.sleep(0.01)
 
     async def _hear_wakes(self) -> None:
-        while True:
+        while not self._is_closing:
+            self._ended.clear()
             try:
                 connection = await self._connections.listen()
-                closed = asyncio.Event()
-                connection.add_termination_listener(lambda _, closed=closed: closed.set())
                 try:
+                    connection.add_termination_listener(lambda _: self._ended.set())
                     await connection.add_listener(_CHANNEL, self._wake)
-                    await closed.wait()
+                    if not self._is_closing:
+                        await self._ended.wait()
                 finally:
                     await connection.close(timeout=2)
             except (*LINK_ERRORS, asyncpg.PostgresError):
-                await asyncio.sleep(1)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), 1)
 
     def _recorded(self, row: Any) -> RecordedEvent:
         return RecordedEvent(

@@ -8,12 +8,13 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
 from aiormq.exceptions import AMQPError
 
-from sagakit.errors import InvalidInput
+from sagakit.errors import InfrastructureError, InvalidInput
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle
 from sagakit.rabbitmq.messages import from_message
 
 _log = structlog.get_logger("sagakit.rabbitmq")
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
 _LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 
 
@@ -72,10 +73,21 @@ class Intake:
     async def _in_turn(self, message: AbstractIncomingMessage, event: RecordedEvent, before: asyncio.Event | None) -> None:
         if before is not None:
             await before.wait()
-        if self._is_stopping:
-            return  # unacknowledged: the broker gives it to the next consumer
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._is_stopping:  # else unacknowledged: the broker gives it to the next consumer
+            try:
+                await self._handle(event)
+            except (InfrastructureError, *_LINK_ERRORS) as error:
+                # Tried again here: given back to the broker, it would come behind later events of its stream.
+                _log.info("not handled, tried again", event_id=str(event.id), error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            else:
+                await self._acknowledge(message, event)
+                return
+
+    async def _acknowledge(self, message: AbstractIncomingMessage, event: RecordedEvent) -> None:
         try:
-            await self._handle(event)
             await message.ack()
         except _LINK_ERRORS as error:
             _log.info("not acknowledged, it comes again", event_id=str(event.id), error=repr(error))

@@ -45,6 +45,23 @@ def test_a_file_that_cannot_be_used(system: System, tmp_path: Path, content: byt
     assert not (system.folder / "orders.db").exists()
 
 
+def test_a_document_too_large_for_its_log(system: System, tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    row = "{},A,thing,2,01/12/2010 08:26,2.50,7,France\n"
+    path.write_text(HEADER + row.format(1) + row.format(2) * 7000)
+    message = _refused(system, "demo", "--input", str(path))
+    assert "document 2 has 7000 rows, and its event order.placed would be" in message
+    assert not (system.folder / "orders.db").exists()
+
+
+@pytest.mark.parametrize("command", [("demo",), ("import", "worker/sample.csv")])
+def test_a_summary_that_could_not_be_written(system: System, command: tuple[str, ...]) -> None:
+    assert "--summary-file /no/such/out.json cannot be written" in _refused(
+        system, *command, "--summary-file", "/no/such/out.json"
+    )
+    assert not (system.folder / "orders.db").exists()
+
+
 def test_a_file_that_is_not_there(system: System) -> None:
     assert "/no/such.csv cannot be read: No such file" in _refused(system, "demo", "--input", "/no/such.csv")
 

@@ -17,10 +17,12 @@ ORDER = f'{{"country": "France", "customer": "{CANARY}", "placed_at": "2010-12-0
 
 def test_spans_reach_the_collector_and_the_local_file(tmp_path: Path) -> None:
     received: list[bytes] = []
+    paths: list[str] = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
             received.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
             self.send_response(200)
             self.end_headers()
@@ -34,7 +36,9 @@ def test_spans_reach_the_collector_and_the_local_file(tmp_path: Path) -> None:
     system.run("send", "place_order", "1", "--data", ORDER)
     server.shutdown()
     server.server_close()
-    requests = [ExportTraceServiceRequest.FromString(body) for body in received]
+    requests = [
+        ExportTraceServiceRequest.FromString(body) for path, body in zip(paths, received, strict=True) if path == "/v1/traces"
+    ]
     names = [
         span.name
         for request in requests

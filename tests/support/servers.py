@@ -10,10 +10,12 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.processes import end, find_program, free_port, port_answers, spawn, wait_until
+import psutil
+
+from tests.support.processes import end, find_program, free_port, spawn, wait_until
 
 
 class ServiceMissing(Exception):
@@ -39,28 +41,62 @@ def postgres() -> Iterator[str]:
     if given := os.environ.get("SAGAKIT_TEST_POSTGRES"):
         yield given
         return
-    initdb = find_program("initdb", "/usr/lib/postgresql/*/bin/initdb")
-    if initdb is None or not (initdb.parent / "postgres").exists():
-        raise ServiceMissing("no PostgreSQL: run scripts/test.sh")
-    user, folder, port = _unprivileged(), Path(tempfile.mkdtemp(prefix="sagakit-pg-")), free_port()
+    with killable_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def killable_postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server of the test's own, which it may kill and start again."""
+    folder = Path(tempfile.mkdtemp(prefix="sagakit-pg-"))
+    server = PostgresServer(folder)
     try:
-        if user is not None:
-            shutil.chown(folder, user)
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class PostgresServer:
+    """A server on a free port with its data in a folder. fsync is on."""
+
+    def __init__(self, folder: Path) -> None:
+        initdb = find_program("initdb", "/usr/lib/postgresql/*/bin/initdb")
+        if initdb is None or not (initdb.parent / "postgres").exists():
+            raise ServiceMissing("no PostgreSQL: run scripts/test.sh")
+        self._folder, self._user, self._port = folder, _unprivileged(), free_port()
+        self.url = f"postgresql://saga@127.0.0.1:{self._port}"
+        if self._user is not None:
+            shutil.chown(folder, self._user)
         data = str(folder / "data")
         subprocess.run(
             [str(initdb), "-D", data, "--no-sync", "-A", "trust", "-U", "saga", "-E", "UTF8"],
-            check=True, capture_output=True, user=user, cwd="/",
+            check=True, capture_output=True, user=self._user, cwd="/",
         )  # fmt: skip
-        command = [str(initdb.parent / "postgres"), "-D", data, "-p", str(port), "-k", str(folder)]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]
-        process = spawn(command, _log(folder), user=user)
-        try:
-            wait_until(lambda: port_answers(port), 30, "PostgreSQL")
-            yield f"postgresql://saga@127.0.0.1:{port}"
-        finally:
-            end(process, signal.SIGINT)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        self._command = [str(initdb.parent / "postgres"), "-D", data, "-p", str(self._port), "-k", str(folder)]
+        self._command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "max_prepared_transactions=5"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, after a crash with the recovery, and wait until sessions are let in."""
+        self._process = spawn(self._command, _log(self._folder), user=self._user)
+        wait_until(lambda: _postgres_answers(self._port), 60, "PostgreSQL")
+
+    def kill(self) -> None:
+        """Kill -9 the server with all its processes, as the loss of the machine would."""
+        assert self._process is not None
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self._process.wait(10)
+        psutil.wait_procs(children, 10)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process, signal.SIGINT)
 
 
 @contextmanager
@@ -105,6 +141,18 @@ def rabbitmq() -> Iterator[str]:
         end(process)
         end(names)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres_answers(port: int) -> bool:
+    """True once a session is let in: the port answers earlier, while the server is still starting up."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.settimeout(2)
+            startup = b"\0\x03\0\0user\0saga\0database\0postgres\0\0"
+            connection.sendall((len(startup) + 4).to_bytes(4) + startup)
+            return connection.recv(1) == b"R"
+    except OSError:
+        return False
 
 
 def _amqp_answers(port: int) -> bool:

@@ -12,7 +12,7 @@ from sagakit.repository import Context
 from sagakit.service import ServiceMap
 from sagakit.settings import Settings, load_settings, variable_of
 from sagakit.system import System
-from sagakit.testing import upcast
+from sagakit.testing import given, upcast
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -80,6 +80,12 @@ async def test_time_travel_tells_what_the_document_says(tmp_path: Path) -> None:
             "version: 1 to 2",
             "grams: 20 to 30",
         ]
+
+
+def test_the_gauge_of_the_event_log_document_has_snapshots() -> None:
+    doc = _whole("event-log.md")
+    given(doc.Gauge, doc.Measured(value=3)).when(doc.Measure(gauge="g", value=2)).then(doc.Measured(value=2))
+    assert doc.Gauge.snapshot_every == 100
 
 
 def test_the_settings_table_is_the_settings() -> None:

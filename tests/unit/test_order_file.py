@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from sagakit.errors import InvalidInput
+from worker.csv_records import OPEN_QUOTE, TEXT_BEHIND_QUOTE, split_records
 from worker.order_file import OrderFile, read_order_file
 from worker.sample import SAMPLE, write_sample
 
@@ -53,9 +55,14 @@ def test_a_capital_c_in_front_makes_a_return(tmp_path: Path) -> None:
         ("1,A,x,2,01/12/2010 08:26,-1,7,France", "UnitPrice"),
         ("1,A,x,2,01/12/2010 08:26,2.505,7,France", "UnitPrice"),
         ("1,A,x,2,01/12/2010 08:26,2.,7,France", "UnitPrice"),
+        ("1,A,x,2,01/12/2010 08:26,1234567890,7,France", "UnitPrice"),
+        ("1,A\x01,x,2,01/12/2010 08:26,2.50,7,France", "StockCode"),
+        ("1" * 201 + ",A,x,2,01/12/2010 08:26,2.50,7,France", "InvoiceNo"),
         ("1,A,x,2,01/12/2010 08:26,1e3,7,France", "UnitPrice"),
         ("", "blank"),
         ('1,"A"x,x,2,01/12/2010 08:26,2.50,7,France', ""),
+        ('1,"A"x,"x\n8,B,x",2,01/12/2010 08:26,2.50,7,France', ""),
+        ('1,"A\n8,B"x,x,2,01/12/2010 08:26,2.50,7,France', ""),
     ],
 )
 def test_a_bad_row_is_rejected_once(tmp_path: Path, row: str, column: str) -> None:
@@ -74,6 +81,22 @@ def test_an_open_quote_makes_the_rest_one_row(tmp_path: Path) -> None:
     file = _read(tmp_path, GOOD, '2,"A,x,2', GOOD, GOOD)
     assert [(reject.row, reject.reason) for reject in file.rejects] == [(3, "a quote is left open, to the end of the file")]
     assert len(file.orders[0].rows) == 1
+
+
+def test_a_malformed_row_names_its_document_by_a_number_in_front_of_the_fault(tmp_path: Path) -> None:
+    assert _read(tmp_path, GOOD, '1,"A"x,x', '2,"A"x,x', '"3"x,A', '4,"open').rejected_documents == ["2", "4"]
+
+
+def test_the_largest_row_and_a_country_of_any_kind_are_good(tmp_path: Path) -> None:
+    country = "a\x07b" * 100
+    file = _read(tmp_path, f"1,A,x,999999999,01/12/2010 08:26,999999999.99,7,{country}", '1,B,x,1,01/12/2010 08:26,1,7,"a\nb"')
+    assert file.rejects == []
+    assert [row.country for row in file.orders[0].rows] == [country, "a\nb"]
+
+
+def test_a_malformed_header_refuses_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the header in line 1 is malformed: a quote is left open"):
+        _read(tmp_path, GOOD, header=HEADER + ',"Extra')
 
 
 def test_quoted_fields_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
@@ -115,3 +138,36 @@ def test_a_missing_column_refuses_the_file(tmp_path: Path) -> None:
 def test_the_committed_sample_is_what_the_script_writes(tmp_path: Path) -> None:
     write_sample(tmp_path / "sample.csv")
     assert (tmp_path / "sample.csv").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_the_sample_has_every_kind_of_bad_row() -> None:
+    file = read_order_file(SAMPLE)
+    assert 190 <= len(file.orders) + len(file.returns) + len(file.rejected_documents) <= 210
+    kinds = {(reject.column, reject.reason) for reject in file.rejects}
+    assert kinds == {
+        ("", OPEN_QUOTE),
+        ("", TEXT_BEHIND_QUOTE),
+        ("", "has not the 8 fields of the header"),
+        ("InvoiceNo", "is empty"),
+        ("StockCode", "is empty"),
+        ("StockCode", "holds a control character"),
+        ("Country", "is empty"),
+        ("InvoiceDate", "is not like 31/12/2010 08:26"),
+        ("Quantity", "is not a whole number of up to 9 digits"),
+        ("Quantity", "is not above 0 in an order"),
+        ("Quantity", "is not below 0 in a return"),
+        ("UnitPrice", "is not an amount of up to 9 digits with up to 2 decimals"),
+        ("UnitPrice", "is not above 0"),
+    }
+    assert {reject.found for reject in file.rejects} >= {"2 fields", "9 fields", "1234567890", "1234567890.00", "1.234", "many"}
+    assert any(record.is_blank for record in split_records(SAMPLE.read_text()))
+    assert file.rejects[-1].reason == OPEN_QUOTE
+
+
+def test_the_sample_holds_orders_over_the_limit_and_beyond_the_stock_of_the_demo() -> None:
+    orders, wanted = read_order_file(SAMPLE).orders, Counter[str]()
+    for order in orders:
+        for row in order.rows:
+            wanted[row.product] += row.quantity
+    assert sum(sum(row.quantity * row.unit_price for row in order.rows) > 400 for order in orders) >= 5
+    assert sum(quantity > 100 for quantity in wanted.values()) >= 5

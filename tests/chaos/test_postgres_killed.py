@@ -1,0 +1,61 @@
+"""PostgreSQL is killed -9 under load: what it acknowledged is there once, and writers resume by themselves (G1, G9; A18)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support import chaos_verdict, chaos_writer, servers
+from tests.support.chaos_writer import Job
+
+ROUNDS, ANSWERS_PER_ROUND = 4, 150
+
+
+@pytest.fixture
+def server() -> Iterator[servers.PostgresServer]:
+    try:
+        with servers.killable_postgres() as started:
+            yield started
+    except servers.ServiceMissing as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1" and "SAGAKIT_TEST_POSTGRES" not in os.environ:
+            pytest.fail(str(error))
+        pytest.skip(f"{error}; a server that is given cannot be killed")
+
+
+async def test_postgres_killed_under_load_a18(server: servers.PostgresServer, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(f"{server.url}/postgres")
+    assert await connection.fetchval("show fsync") == "on", "without it this test shows nothing"
+    assert await connection.fetchval("show synchronous_commit") == "on"
+    await connection.close()
+    database = f"{server.url}/{{service}}"
+    writers = [chaos_writer.start(Job(f"w{number}", tmp_path, database, seed=18)) for number in range(4)]
+    try:
+        for _ in range(ROUNDS):
+            await _answers(tmp_path, ANSWERS_PER_ROUND)
+            server.kill()
+            server.start()
+        await _answers(tmp_path, ANSWERS_PER_ROUND)
+        assert [process.exitcode for process in writers] == [None] * 4, "a writer did not outlive its server"
+    finally:
+        (tmp_path / "stop").touch()
+        for process in writers:
+            await asyncio.to_thread(process.join, 60)
+    assert [process.exitcode for process in writers] == [0] * 4
+    fates = await chaos_verdict.check(tmp_path, database)
+    print(f"{ROUNDS} kills, {dict(fates)}")
+    assert fates["unknown"] == 0, "every writer asked until it had its answer"
+    assert fates["done"] > 0
+    assert fates["refused"] > 0
+
+
+async def _answers(folder: Path, more: int) -> None:
+    """Wait until the writers have so many more answers: they resume without anybody's help."""
+    before = chaos_writer.answered(folder)
+    async with asyncio.timeout(90):
+        while chaos_writer.answered(folder) < before + more:
+            await asyncio.sleep(0.05)
