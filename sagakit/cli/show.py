@@ -126,7 +126,7 @@ def _told(event: RecordedEvent, cause: dict[str, Any]) -> dict[str, Any]:
 
 
 def _brief(fields: dict[str, Any]) -> str:
-    return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
 
 
 def _why(command: str | None, correlation: str, cause: dict[str, Any]) -> str:
@@ -136,7 +136,7 @@ def _why(command: str | None, correlation: str, cause: dict[str, Any]) -> str:
         led = "sent from outside"
     else:
         led = f"because of {cause['id']} ({cause['kind']})"
-    return f"{command or 'no command'}\n{led}\nin {correlation}"
+    return f"{command or 'no command'}, {led}, in {correlation}"
 
 
 @runs
