@@ -30,6 +30,7 @@ from sagakit.service import projection_consumer, saga_consumer
 from sagakit.sql import bookkeeping
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
+from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
 from sagakit.temporal.plugin import CommandRouting, workflow_runner
 
@@ -71,6 +72,8 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self._system.settings
+        if self._roles & {"sagas", "consumers"} and any(service.sagas for service in self._system.services.services):
+            await require_search_attributes(self._client)
         if settings.is_embedded_bus:
             self._bus = MemoryBus()
         else:

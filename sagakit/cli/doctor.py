@@ -12,7 +12,7 @@ from sagakit.cli.session import open_system, session_of
 from sagakit.errors import InfrastructureError
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.sql.tables import CheckpointRow, ParkedRow
-from sagakit.system import System
+from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
 
@@ -24,7 +24,10 @@ async def doctor(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
 ) -> None:
-    """Check databases, bus and Temporal, what waits in each log, and what is parked; exit code 1 when something is wrong."""
+    """Check databases, bus and Temporal, what waits in each log, and what is parked; exit code 1 when something is wrong.
+
+    It only looks: no database, table or folder is made.
+    """
     session = session_of(context)
     checks: list[Check] = []
     async with open_system(session) as system:
@@ -58,13 +61,19 @@ async def doctor(
 
 async def _service(system: System, name: str) -> list[Check]:
     try:
-        opened = await system.open(name)
+        async with system.look(name) as opened:
+            if opened is None:
+                return [(name, "ok", "no database yet: the first start or send makes it")]
+            return [await _standing(opened)]
     except InfrastructureError as error:
         return [(name, "wrong", str(error))]
+
+
+async def _standing(opened: OpenService) -> Check:
     head = await opened.store.head()
     async with opened.tables.transaction() as session:
         checkpoints = (await session.exec(select(CheckpointRow))).all()
         parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
     waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
     detail = f"{head} positions, " + (", ".join(waits) or "all read")
-    return [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]
+    return opened.service.name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail
