@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import end, find_program, free_port, port_answers, spawn, wait_until
+from tests.support.processes import end, find_program, free_port, spawn, wait_until
 
 
 class ServiceMissing(Exception):
@@ -55,7 +55,9 @@ def postgres() -> Iterator[str]:
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"]
         process = spawn(command, _log(folder), user=user)
         try:
-            wait_until(lambda: port_answers(port), 30, "PostgreSQL")
+            # A port that answers may still say that the system is starting up.
+            ready = [str(initdb.parent / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL")
             yield f"postgresql://saga@127.0.0.1:{port}"
         finally:
             end(process, signal.SIGINT)
