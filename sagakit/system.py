@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class System:
         """Take the settings and the list of services."""
         self.settings, self.services = settings, services
         self._open: dict[str, OpenService] = {}
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -61,16 +63,22 @@ class System:
         Raises `StoreUnavailable`, naming the database and the setting.
         """
         if name not in self._open:
-            if self.settings.database == "sqlite":
-                self._make_folder()
-            else:
-                await _create_if_missing(self._url(name), self._what(name))
-            opened = self._unopened(name)
-            await migrate(opened.tables.engine, self._what(name))
-            await opened.tables.create([projection.table for projection in opened.service.projections])
-            await opened.store.open()
-            self._open[name] = opened
+            # Commands come side by side: without the lock each would open the database anew, and only one be closed.
+            async with self._opening:
+                if name not in self._open:
+                    self._open[name] = await self._made_ready(name)
         return self._open[name]
+
+    async def _made_ready(self, name: str) -> OpenService:
+        if self.settings.database == "sqlite":
+            self._make_folder()
+        else:
+            await _create_if_missing(self._url(name), self._what(name))
+        opened = self._unopened(name)
+        await migrate(opened.tables.engine, self._what(name))
+        await opened.tables.create([projection.table for projection in opened.service.projections])
+        await opened.store.open()
+        return opened
 
     @asynccontextmanager
     async def look(self, name: str) -> AsyncIterator[OpenService | None]:

@@ -1,9 +1,10 @@
-"""Brings a service's database to the schema of this version, one process at a time."""
+"""Brings a service's database to the schema of this version, one process, and in it one database, at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -18,17 +19,24 @@ from sagakit.errors import StoreUnavailable
 _LOCK = 0x5A6A_416
 _VERSION_TABLE = "sagakit_schema"  # the same name stands in migrations/env.py
 
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
 
 async def migrate(engine: AsyncEngine, what: str) -> None:
     """Apply missing migrations. Raises `StoreUnavailable`, naming the database, when it cannot be reached."""
     try:
-        async with engine.begin() as connection:
+        async with _in_turn(), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             await connection.run_sync(_upgrade)
     except (OSError, TimeoutError, asyncio.IncompleteReadError, DBAPIError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StoreUnavailable(f"{what} cannot be used: {reason}. Start it, or correct SAGAKIT_DATABASE") from error
+
+
+def _in_turn() -> asyncio.Lock:
+    """Return this event loop's lock: Alembic keeps the migration at work in module globals, whichever database it is on."""
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def revision_of(engine: AsyncEngine) -> str | None:
