@@ -62,11 +62,12 @@ async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str
                 result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
             except NotAvailable as missing:
                 progress.update(task, advance=2 * (bench.scale.rounds + 1), refresh=True)
-                progress.console.print(f"[yellow]not available yet[/]  {row.name}: {missing}")
+                progress.console.print(f"[yellow]not available yet[/]  {row.name}: {missing}", soft_wrap=True)
                 continue
             found.append(result)
             progress.console.print(
-                f"{result.verdict:>6}  {result.ratio:7.2f}  {row.name}  ({result.ours:,.1f} / {result.theirs:,.1f} {row.unit})"
+                f"{result.verdict:>6}  {result.ratio:7.2f}  {row.name}  ({result.ours:,.1f} / {result.theirs:,.1f} {row.unit})",
+                soft_wrap=True,
             )
     return found, server
 

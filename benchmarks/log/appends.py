@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.bench import Bench, append_of, cancelled
 from benchmarks.databases import Database
@@ -75,11 +76,8 @@ async def against_peer(
         )
 
 
-class _Unordered(PostgresEventStore):
-    """Our store without wake-ups; with the column ``xid`` dropped, the log has no order that a reader could prove."""
-
-    async def _send_wakes(self) -> None:
-        await asyncio.Event().wait()
+async def _send_nothing(_: PostgresEventStore) -> None:
+    await asyncio.Event().wait()
 
 
 @asynccontextmanager
@@ -91,11 +89,12 @@ async def order_and_wake_up(bench: Bench, in_flight: int, count: int) -> AsyncIt
         database, bare = await bench.postgres.new_database(), await bench.postgres.new_database()
         group_commit = "group_commit" in Settings.model_fields
         ordered = (await stack.enter_async_context(opened(database.template, bench.folder, group_commit=group_commit))).store
-        async with opened(bare.template, bench.folder), bare.connection() as connection:
+        with patch.object(PostgresEventStore, "_send_wakes", _send_nothing):
+            opening = opened(bare.template, bench.folder, group_commit=group_commit)
+            unordered = (await stack.enter_async_context(opening)).store
+        async with bare.connection() as connection:
+            # Without it the log has no order that a reader could prove.
             await connection.execute("alter table events drop column xid")
-        unordered = _Unordered("bench", bare.url)
-        await unordered.open()
-        stack.push_async_callback(unordered.close)
         seen: list[int] = []
         follower = asyncio.create_task(_follow(ordered, seen))
         stack.push_async_callback(cancelled, follower)
@@ -195,6 +194,6 @@ async def sqlite(bench: Bench, in_flight: int, threads: int, ours: int, theirs: 
             ),
             peer_appending(
                 peer, bench.scale.of(theirs), threads,
-                counted(peers, "select count(*), max(originator_version) from bench_events"),
+                counted(peers, "select count(*), max(originator_version) from stored_events"),
             ),
         )  # fmt: skip
