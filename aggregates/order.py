@@ -2,13 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagakit.aggregate import Aggregate, applies, handles
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Identifier
+from sagakit.personal import Personal
 
 
 class OrderLine(BaseModel):
@@ -24,7 +25,7 @@ class PlaceOrder(Command, name="place_order", id_field="order_id"):
     """Place an order; ``payment_limit`` is what the customer's means of payment covers, nothing means everything."""
 
     order_id: Identifier
-    customer: str = ""
+    customer: Annotated[str, Personal()] = ""
     country: str
     placed_at: datetime
     lines: tuple[OrderLine, ...] = Field(min_length=1)
@@ -48,7 +49,7 @@ class OrderPlaced(Event, name="order.placed", version=1):
     """The order is to be fulfilled."""
 
     order_id: str
-    customer: str
+    customer: Annotated[str, Personal()]
     country: str
     placed_at: datetime
     lines: tuple[OrderLine, ...]

@@ -2,13 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagakit.aggregate import Aggregate, applies, handles
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Identifier
+from sagakit.personal import Personal
 
 
 class ReturnLine(BaseModel):
@@ -24,7 +25,7 @@ class OpenReturn(Command, name="open_return", id_field="return_id"):
     """Announce goods that come back."""
 
     return_id: Identifier
-    customer: str = ""
+    customer: Annotated[str, Personal()] = ""
     country: str
     placed_at: datetime
     lines: tuple[ReturnLine, ...] = Field(min_length=1)
@@ -40,7 +41,7 @@ class ReturnOpened(Event, name="return.opened", version=1):
     """Goods come back; ``refund`` is their value, above 0."""
 
     return_id: str
-    customer: str
+    customer: Annotated[str, Personal()]
     country: str
     placed_at: datetime
     lines: tuple[ReturnLine, ...]

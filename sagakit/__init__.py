@@ -3,6 +3,7 @@
 from sagakit.aggregate import Aggregate, applies, handles
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Identifier, RecordedEvent
+from sagakit.personal import Personal
 from sagakit.projection import Projection, projects
 from sagakit.saga import Saga
 from sagakit.service import Service
@@ -15,6 +16,7 @@ __all__ = [
     "DomainError",
     "Event",
     "Identifier",
+    "Personal",
     "Projection",
     "RecordedEvent",
     "Saga",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from sagakit.messages import NewEvent, RecordedEvent
@@ -59,6 +59,39 @@ class StoredLink:
     digest: bytes
     recorded_at: datetime
     hash: bytes | None
+
+
+@dataclass(frozen=True)
+class FailedCommand:
+    """A command whose handler raised what nobody expected: its personal values are pseudonyms, made with ``mask_key``.
+
+    ``version`` is the stream's version that it met. ``mask_key`` is never shown: with it the pseudonyms of an export agree.
+    """
+
+    id: str
+    command: str
+    fields: dict[str, Any]
+    stream: str
+    version: int
+    exception: str
+    text: str
+    traceback: str
+    correlation_id: str
+    causation_id: str | None
+    command_key: str | None
+    actor: str | None
+    recorded_at: datetime
+    mask_key: str
+
+
+class FailureLog(Protocol):
+    """Keeps the failed commands of one service."""
+
+    async def record(self, failed: FailedCommand) -> None:
+        """Keep one; repeating its id changes nothing."""
+
+    async def find(self, *, correlation_id: str | None = None, stream: str | None = None) -> list[FailedCommand]:
+        """List them in the order of their time: all, or those of a conversation or a stream."""
 
 
 class LogReader(Protocol):

@@ -14,10 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
+from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Identifier, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.outcome import CommandOutcome
-from sagakit.ports import Append, EventStore
+from sagakit.ports import Append, EventStore, FailureLog
 from sagakit.snapshots import Snapshots
 from sagakit.telemetry import current_traceparent, tracer
 
@@ -44,9 +45,14 @@ class Repository:
     Delivery: an acknowledged command is durable, and a repeated key returns the first outcome without a second effect (G1).
     """
 
-    def __init__(self, store: EventStore, registry: Registry, image: MemoryImage | None = None) -> None:
-        """Take the log and the known messages; ``image`` keeps hot aggregates in memory, and nothing keeps none."""
-        self.store, self.registry = store, registry
+    def __init__(
+        self, store: EventStore, registry: Registry, image: MemoryImage | None = None, failures: FailureLog | None = None
+    ) -> None:
+        """Take the log and the known messages; ``image`` keeps hot aggregates in memory, and nothing keeps none.
+
+        ``failures`` keeps the commands whose handler raised what nobody expected.
+        """
+        self.store, self.registry, self.failures = store, registry, failures
         self.image = MemoryImage(0, 0) if image is None else image
         self.snapshots = Snapshots(store, registry)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -84,6 +90,9 @@ class Repository:
             except DuplicateCommand as duplicate:
                 outcome = duplicate.outcome
                 span.set_attribute("sagakit.repeated", True)  # noqa: FBT003 the OpenTelemetry signature
+            except Exception as error:
+                await record_failure(self.failures, self.store, self.registry, stream, command, context, error)
+                raise
             span.set_attribute("sagakit.outcome", outcome.status)
             if outcome.status == "refused":
                 span.set_status(Status(StatusCode.OK, None))

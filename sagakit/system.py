@@ -20,6 +20,7 @@ from sagakit.postgres.store import PostgresEventStore
 from sagakit.repository import Context, Repository
 from sagakit.service import Service, ServiceMap
 from sagakit.settings import Settings
+from sagakit.sql.failures import SqlFailureLog
 from sagakit.sql.migrate import migrate, newest_revision, revision_of
 from sagakit.sql.read_models import SqlReadModels, postgres_engine, reading_engine, sqlite_engine
 from sagakit.sqlite.store import SqliteEventStore
@@ -33,6 +34,7 @@ class OpenService:
     store: SqliteEventStore | PostgresEventStore
     tables: SqlReadModels
     repository: Repository
+    failures: SqlFailureLog
 
     async def close(self) -> None:
         """Finish what is in hand and disconnect."""
@@ -138,8 +140,10 @@ class System:
             )
             engine = postgres_engine(self._url(name))
         image = MemoryImage(settings.image_aggregates, settings.image_bytes)
-        repository = Repository(store, self.services.registry, image)
-        return OpenService(self.services.service(name), store, SqlReadModels(engine), repository)
+        tables = SqlReadModels(engine)
+        failures = SqlFailureLog(tables)
+        repository = Repository(store, self.services.registry, image, failures)
+        return OpenService(self.services.service(name), store, tables, repository, failures)
 
     def _path(self, name: str) -> Path:
         return self.settings.data / f"{name}.db"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sagakit.cli import contracts, doctor, messages, query, sagas, start, trace, verify
+from sagakit.cli import contracts, doctor, messages, query, sagas, show, slices, start, trace, verify
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -43,10 +43,15 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
     cli.command()(messages.send)
     cli.command(cls=query.QueryCommand)(query.query)
     cli.command()(messages.events)
-    cli.command()(messages.show)
+    cli.command()(show.show)
+    cli.command()(show.history)
+    cli.command()(show.diff)
     cli.add_typer(sagas.app, name="sagas")
     cli.add_typer(contracts.app, name="contracts")
     cli.command()(verify.verify)
+    cli.command()(slices.export)
+    cli.command()(slices.replay)
+    cli.command()(slices.failures)
     cli.command()(trace.trace)
     cli.command()(doctor.doctor)
     return cli

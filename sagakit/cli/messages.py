@@ -1,4 +1,4 @@
-"""`send`, `events` and `show`: commands in, and what has happened out."""
+"""`send` and `events`: commands in, and what has happened out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.pretty import Pretty
 
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import open_system, session_of, traced
@@ -67,7 +66,8 @@ async def send(
         raise typer.Exit(3)
 
 
-def _event_json(event: RecordedEvent) -> dict[str, Any]:
+def event_json(event: RecordedEvent) -> dict[str, Any]:
+    """Return an event as plain JSON values, its data among them."""
     return event.model_dump(mode="json", exclude={"data"}) | {"data": json.loads(event.data)}
 
 
@@ -92,35 +92,8 @@ async def events(
                 continue
             found += [event async for event in read_to_head(store, after)]
     if as_json:
-        print_json([_event_json(event) for event in found])
+        print_json([event_json(event) for event in found])
     else:
         columns = ("service", "position", "stream", "version", "type", "correlation", "recorded")
         rows = [(e.service, e.position, e.stream, e.version, e.type, e.metadata.correlation_id, e.recorded_at) for e in found]
         print_table("events", columns, rows)
-
-
-@runs
-async def show(
-    context: typer.Context,
-    aggregate: Annotated[str, typer.Argument(help="The aggregate's category, like order.")],
-    aggregate_id: Annotated[str, typer.Argument(help="Its id.")],
-    as_json: AsJson = False,
-) -> None:
-    """Show an aggregate's state, folded from its events, and those events."""
-    session = session_of(context)
-    service, aggregate_type = session.services.aggregate(aggregate)
-    async with open_system(session) as system:
-        opened = await system.open(service.name)
-        recorded = await opened.store.load(aggregate_type.stream_of(aggregate_id))
-        state = opened.repository.fold(aggregate_type, aggregate_id, recorded)
-    if not recorded:
-        raise InvalidInput(f"there is no {aggregate} {aggregate_id!r}")
-    if as_json:
-        print_json({"state": state.model_dump(mode="json"), "events": [_event_json(event) for event in recorded]})
-        return
-    stdout.print(Pretty(state))
-    print_table(
-        "its events",
-        ("version", "type", "command", "actor", "recorded"),
-        [(e.version, e.type, e.metadata.command, e.metadata.actor, e.recorded_at) for e in recorded],
-    )

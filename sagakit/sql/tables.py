@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Float, Integer, Text
+from sqlalchemy import BigInteger, Column, DateTime, Float, Integer, Text
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -51,6 +51,26 @@ class SubscriptionRow(SQLModel, table=True):
     __tablename__ = "sagakit_subscriptions"
     consumer: str = Field(primary_key=True)
     event_type: str = Field(primary_key=True)
+
+
+class FailedCommandRow(SQLModel, table=True):
+    """A command whose handler raised what nobody expected, masked; made by migration 0003."""
+
+    __tablename__ = "sagakit_failed_commands"
+    id: str = Field(primary_key=True)
+    command: str
+    fields_json: str = Field(sa_column=Column(Text, nullable=False))
+    stream: str = Field(index=True)
+    version: int
+    exception: str
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    traceback: str = Field(sa_column=Column(Text, nullable=False))
+    correlation_id: str = Field(index=True)
+    causation_id: str | None = None
+    command_key: str | None = None
+    actor: str | None = None
+    recorded_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    mask_key: str
 
 
 TABLES: list[type[SQLModel]] = [CheckpointRow, InboxRow, ParkedRow, SubscriptionRow]

@@ -64,7 +64,7 @@ def test_only_the_settings_read_the_environment() -> None:
 
 def test_public_names_are_pinned() -> None:
     assert sagakit.__all__ == [
-        "Aggregate", "Command", "DomainError", "Event", "Identifier", "Projection", "RecordedEvent", "Saga", "Service",
+        "Aggregate", "Command", "DomainError", "Event", "Identifier", "Personal", "Projection", "RecordedEvent", "Saga", "Service",
         "applies", "handles", "projects", "upcasts",
     ]  # fmt: skip
     assert all(hasattr(sagakit, name) for name in sagakit.__all__)

@@ -8,8 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from sagakit.repository import Context
 from sagakit.service import ServiceMap
-from sagakit.settings import Settings, variable_of
+from sagakit.settings import Settings, load_settings, variable_of
+from sagakit.system import System
 from sagakit.testing import given, upcast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,20 @@ def test_the_tests_of_the_testing_document_pass() -> None:
     assert len(tests) == 3
     for test in tests:
         test()
+
+
+async def test_time_travel_tells_what_the_document_says(tmp_path: Path) -> None:
+    doc = _whole("time-travel.md")
+    async with System(load_settings(data=tmp_path, database="sqlite"), ServiceMap([doc.LETTERS])) as system:
+        for grams in (20, 30):
+            await system.send(doc.WeighLetter(letter="a", sender="ann", grams=grams), Context(actor="kim"))
+        assert await doc.tell(system) == [
+            "20 g, then 30 g",
+            "letter.weighed by kim",
+            "letter.weighed by kim",
+            "version: 1 to 2",
+            "grams: 20 to 30",
+        ]
 
 
 def test_the_gauge_of_the_event_log_document_has_snapshots() -> None:
