@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 DATA ?= .data
+SECTION ?= log
 export PYTHON
 run := .venv/bin/python
 
@@ -27,6 +28,9 @@ test: set-up-dev ## run all tests on real PostgreSQL, RabbitMQ and Temporal
 test-fast: set-up-dev ## run the tests that need no server
 	@$(run) -m pytest tests/unit tests/architecture $(ARGS)
 
+bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEXT" for a look
+	@scripts/with-servers.sh $(run) -m benchmarks $(SECTION) $(ARGS)
+
 check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
@@ -49,4 +53,4 @@ lock: set-up-dev ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
 
-.PHONY: help set-up set-up-dev demo start test test-fast check format up down lock
+.PHONY: help set-up set-up-dev demo start test test-fast bench check format up down lock

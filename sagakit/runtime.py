@@ -33,6 +33,7 @@ from sagakit.service import projection_consumer, saga_consumer
 from sagakit.sql import bookkeeping
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
+from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
 from sagakit.temporal.plugin import CommandRouting, workflow_runner
 
@@ -73,31 +74,40 @@ class Runtime:
             raise
 
     async def _start(self) -> None:
-        settings = self._system.settings
-        if settings.is_embedded_bus:
-            self._bus = MemoryBus()
-        else:
-            rabbit = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
-            await rabbit.open()
+        if self._roles & {"sagas", "consumers"} and any(service.sagas for service in self._system.services.services):
+            await require_search_attributes(self._client)
+        bus = self._bus = await self._open_bus()
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        await self._bus.declare(self._system.services.subscriptions())
+        await bus.declare(self._system.services.subscriptions())
         opened = [await self._system.open(name) for name in self._names]
         for service in opened:
             if "consumers" in self._roles:
-                await self._start_consumers(service, self._bus)
+                await self._start_consumers(service, bus)
             if self._roles & {"commands", "sagas"}:
                 self._start_worker(service)
-            if "commands" in self._roles and service.service.aggregates:
-                self._loops.append(Retention(service.store, settings.command_retention_hours))
         for service in opened:
-            if "projections" in self._roles:
-                self._start_projectors(service)
             if "relay" in self._roles:
-                await self._start_relay(service, self._bus)
-            if self._roles & {"projections", "relay"} and isinstance(service.store, PostgresEventStore):
-                self._loops.append(HorizonWatch(service.service.name, service.tables))
+                await self._start_relay(service, bus)
+            self._add_loops(service)
         self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
         self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
+
+    async def _open_bus(self) -> Bus:
+        settings = self._system.settings
+        if settings.is_embedded_bus:
+            return MemoryBus()
+        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+        await bus.open()
+        return bus
+
+    def _add_loops(self, opened: OpenService) -> None:
+        """Add the loops that need no bus."""
+        if "projections" in self._roles:
+            self._start_projectors(opened)
+        if "commands" in self._roles and opened.service.aggregates:
+            self._loops.append(Retention(opened.store, self._system.settings.command_retention_hours))
+        if self._roles & {"projections", "relay"} and isinstance(opened.store, PostgresEventStore):
+            self._loops.append(HorizonWatch(opened.service.name, opened.tables))
 
     def _leader(self, opened: OpenService, name: str) -> Leader:
         return Leader(opened.tables, name, self._owner, self._system.settings.lease_seconds)

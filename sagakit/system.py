@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from sagakit.errors import InvalidInput, StoreUnavailable
 from sagakit.image import MemoryImage
@@ -19,8 +21,8 @@ from sagakit.repository import Context, Repository
 from sagakit.service import Service, ServiceMap
 from sagakit.settings import Settings
 from sagakit.sql.failures import SqlFailureLog
-from sagakit.sql.migrate import migrate
-from sagakit.sql.read_models import SqlReadModels, postgres_engine, sqlite_engine
+from sagakit.sql.migrate import migrate, newest_revision, revision_of
+from sagakit.sql.read_models import SqlReadModels, postgres_engine, reading_engine, sqlite_engine
 from sagakit.sqlite.store import SqliteEventStore
 
 
@@ -48,6 +50,7 @@ class System:
         """Take the settings and the list of services."""
         self.settings, self.services = settings, services
         self._open: dict[str, OpenService] = {}
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -64,41 +67,101 @@ class System:
         Raises `StoreUnavailable`, naming the database and the setting.
         """
         if name not in self._open:
-            service = self.services.service(name)
-            store, tables, what = await (self._postgres(name) if self.settings.database != "sqlite" else self._sqlite(name))
-            await migrate(tables.engine, what)
-            await tables.create([projection.table for projection in service.projections])
-            await store.open()
-            image = MemoryImage(self.settings.image_aggregates, self.settings.image_bytes)
-            failures = SqlFailureLog(tables)
-            repository = Repository(store, self.services.registry, image, failures)
-            self._open[name] = OpenService(service, store, tables, repository, failures)
+            # Commands come side by side: without the lock each would open the database anew, and only one be closed.
+            async with self._opening:
+                if name not in self._open:
+                    self._open[name] = await self._made_ready(name)
         return self._open[name]
 
-    async def _sqlite(self, name: str) -> tuple[SqliteEventStore, SqlReadModels, str]:
-        path = self.settings.data / f"{name}.db"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"the data folder {path.parent} cannot be made: {error.strerror}. Correct SAGAKIT_DATA"
-            ) from error
-        settings = self.settings
-        store = SqliteEventStore(name, path, is_grouped=settings.group_commit, is_chained=settings.hash_chain)
-        return store, SqlReadModels(sqlite_engine(path)), f"the database file {path}"
+    async def _made_ready(self, name: str) -> OpenService:
+        if self.settings.database == "sqlite":
+            self._make_folder()
+        else:
+            await _create_if_missing(self._url(name), self._what(name))
+        opened = self._unopened(name)
+        await migrate(opened.tables.engine, self._what(name))
+        await opened.tables.create([projection.table for projection in opened.service.projections])
+        await opened.store.open()
+        return opened
 
-    async def _postgres(self, name: str) -> tuple[PostgresEventStore, SqlReadModels, str]:
-        url = self.settings.database.replace("{service}", name)
-        what = f"the PostgreSQL database of service {name}"
-        await _create_if_missing(url, what)
-        store = PostgresEventStore(
-            name,
-            url,
-            is_grouped=self.settings.group_commit,
-            is_chained=self.settings.hash_chain,
-            seconds=self.settings.store_seconds,
-        )
-        return store, SqlReadModels(postgres_engine(url)), what
+    @asynccontextmanager
+    async def look(self, name: str) -> AsyncIterator[OpenService | None]:
+        """Open a service's database as it stands for the block, or yield None when there is none yet: nothing is made.
+
+        Raises `StoreUnavailable` when it does not answer, or when its schema is not the one of this version.
+        """
+        revision = await self._revision(name)
+        if revision is None:
+            yield None
+            return
+        if revision != (newest := newest_revision()):
+            raise StoreUnavailable(
+                f"{self._what(name)} is at schema {revision}, this version needs {newest}: `start` of this version brings it up"
+            )
+        opened = self._unopened(name)
+        await opened.store.open()
+        try:
+            yield opened
+        finally:
+            await opened.close()
+
+    async def _revision(self, name: str) -> str | None:
+        if self.settings.database == "sqlite":
+            if not self._path(name).is_file():
+                return None
+            engine = reading_engine(self._path(name))
+        else:
+            engine = postgres_engine(self._url(name))
+        try:
+            return await revision_of(engine)
+        except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            driver = error.orig if isinstance(error, DBAPIError) else error
+            if getattr(driver, "sqlstate", None) == asyncpg.InvalidCatalogNameError.sqlstate:
+                return None
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise StoreUnavailable(f"{self._what(name)} cannot be read: {reason}") from error
+        finally:
+            await engine.dispose()
+
+    def _unopened(self, name: str) -> OpenService:
+        settings = self.settings
+        store: SqliteEventStore | PostgresEventStore
+        if settings.database == "sqlite":
+            path = self._path(name)
+            store = SqliteEventStore(name, path, is_grouped=settings.group_commit, is_chained=settings.hash_chain)
+            engine = sqlite_engine(path)
+        else:
+            store = PostgresEventStore(
+                name,
+                self._url(name),
+                is_grouped=settings.group_commit,
+                is_chained=settings.hash_chain,
+                seconds=settings.store_seconds,
+            )
+            engine = postgres_engine(self._url(name))
+        image = MemoryImage(settings.image_aggregates, settings.image_bytes)
+        tables = SqlReadModels(engine)
+        failures = SqlFailureLog(tables)
+        repository = Repository(store, self.services.registry, image, failures)
+        return OpenService(self.services.service(name), store, tables, repository, failures)
+
+    def _path(self, name: str) -> Path:
+        return self.settings.data / f"{name}.db"
+
+    def _url(self, name: str) -> str:
+        return self.settings.database.replace("{service}", name)
+
+    def _what(self, name: str) -> str:
+        if self.settings.database == "sqlite":
+            return f"the database file {self._path(name)}"
+        return f"the PostgreSQL database of service {name}"
+
+    def _make_folder(self) -> None:
+        folder = self.settings.data
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the data folder {folder} cannot be made: {error.strerror}. Correct SAGAKIT_DATA") from error
 
     async def send(self, command: Command, context: Context) -> CommandOutcome:
         """Handle a command in its service. Raises `InvalidInput` for one that nobody handles."""

@@ -26,7 +26,10 @@ async def doctor(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
 ) -> None:
-    """Check databases, bus and Temporal, what waits in each log, and what is parked; exit code 1 when something is wrong."""
+    """Check databases, bus and Temporal, what waits in each log, and what is parked; exit code 1 when something is wrong.
+
+    It only looks: no database, table or folder is made.
+    """
     session = session_of(context)
     checks: list[Check] = []
     async with open_system(session) as system:
@@ -60,9 +63,16 @@ async def doctor(
 
 async def _service(system: System, name: str) -> list[Check]:
     try:
-        opened = await system.open(name)
+        async with system.look(name) as opened:
+            if opened is None:
+                return [(name, "ok", "no database yet: the first start or send makes it")]
+            return await _standing(opened)
     except InfrastructureError as error:
         return [(name, "wrong", str(error))]
+
+
+async def _standing(opened: OpenService) -> list[Check]:
+    name = opened.service.name
     async with opened.tables.transaction() as session:
         checkpoints = (await session.exec(select(CheckpointRow))).all()
         parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()

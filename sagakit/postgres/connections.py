@@ -18,7 +18,8 @@ from sagakit.errors import StoreUnavailable
 
 T = TypeVar("T")
 Connection: TypeAlias = asyncpg.Connection  # generic for checkers only
-LINK_ERRORS = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+# The internal one is what asyncpg 0.32 raises when the server dies between the preparing of a statement and its sending.
+LINK_ERRORS = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _RESTARTING = (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 _MOST = 10
 _CONNECT_SECONDS = 10

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import event, text
+from sqlalchemy import NullPool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel import SQLModel
@@ -66,6 +67,11 @@ def sqlite_engine(path: Path) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def reading_engine(path: Path) -> AsyncEngine:
+    """Make an engine that can only read a file: it creates none, and leaves the one there is as it is."""
+    return create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", poolclass=NullPool)
 
 
 def postgres_engine(url: str) -> AsyncEngine:

@@ -29,9 +29,18 @@ def environment(tmp_path: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     pip = [str(tmp_path / "env/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements.lock")], check=True)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (wheel,) = (tmp_path / "dist").glob("sagakit-*.whl")
     subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
     return tmp_path / "env"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_what_is_said_about_installing_is_what_the_fixture_does(document: str) -> None:
+    """The package is in no registry, so nobody is told to install it from one."""
+    text = (ROOT / document).read_text()
+    assert "python -m build --wheel" in text
+    assert "pip install dist/sagakit-*.whl" in text
+    assert "pip install sagakit" not in text
 
 
 @pytest.mark.timeout(600)

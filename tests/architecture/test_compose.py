@@ -31,6 +31,19 @@ def test_every_lasting_service_has_a_health_check_and_a_pinned_image() -> None:
             assert "healthcheck" in service, name
 
 
+def test_every_one_shot_is_waited_for_by_a_lasting_service() -> None:
+    """`docker compose up --wait` fails when a container ends, unless a service depends on its success."""
+    one_shots = {name for name, service in COMPOSE["services"].items() if service.get("restart") == "no"}
+    awaited = {
+        name
+        for service in COMPOSE["services"].values()
+        if service.get("restart") != "no"
+        for name, dependency in service.get("depends_on", {}).items()
+        if dependency["condition"] == "service_completed_successfully"
+    }
+    assert one_shots == awaited == {"temporal-schema", "temporal-namespace"}
+
+
 def test_temporal_has_a_database_of_its_own() -> None:
     assert COMPOSE["services"]["temporal"]["environment"]["POSTGRES_SEEDS"] == "temporal-postgres"
     assert {"postgres", "temporal-postgres", "rabbitmq", "temporal", "temporal-ui", "traces"} <= COMPOSE["services"].keys()

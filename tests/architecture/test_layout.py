@@ -18,7 +18,9 @@ from worker.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [
-    p for folder in ("sagakit", "aggregates", "workflows", "projections", "worker") for p in sorted((ROOT / folder).rglob("*.py"))
+    p
+    for folder in ("sagakit", "aggregates", "workflows", "projections", "worker", "benchmarks")
+    for p in sorted((ROOT / folder).rglob("*.py"))
 ]
 
 

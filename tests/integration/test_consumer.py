@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlmodel import select
 
 from sagakit.consumer import Consumer
@@ -15,14 +12,6 @@ from sagakit.messages import RecordedEvent
 from sagakit.sql.tables import InboxRow, ParkedRow
 from sagakit.system import OpenService
 from tests.support.shop import added
-from tests.support.stores import open_counting
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with open_counting(tmp_path, url) as opened:
-        yield opened
 
 
 def _event(stream: str, version: int) -> RecordedEvent:

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from sagakit.repository import Context
+from sagakit.repository import Context, Repository
 from sagakit.runtime import Runtime
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
@@ -178,3 +179,57 @@ async def test_without_a_relay_no_saga_starts(tmp_path: Path, client: Client, bu
             assert (await handle.result()).status == "completed"
         assert (await handle.describe()).start_time > relay_began
         await whole.drain()
+
+
+def _held(monkeypatch: pytest.MonkeyPatch, deed: str, part: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Hold the ``handle`` or ``undo`` of one part: (it was reached, it may go on)."""
+    reached, may_go_on, real = asyncio.Event(), asyncio.Event(), getattr(Repository, deed)
+
+    async def gated(self: Repository, aggregate: Any, command: Any, *rest: Any) -> Any:
+        if command.aggregate_id.endswith(f"-{part}"):
+            reached.set()
+            await may_go_on.wait()
+        return await real(self, aggregate, command, *rest)
+
+    monkeypatch.setattr(Repository, deed, gated)
+    return reached, may_go_on
+
+
+@pytest.mark.parametrize(
+    ("at", "ends", "expected"),
+    [
+        ("one", "compensated", {"one": UNDONE, "two": [], "pivot": [], "after": []}),
+        ("two", "compensated", {"one": UNDONE, "two": UNDONE, "pivot": [], "after": []}),
+        ("pivot", "completed", {"one": DONE, "two": DONE, "pivot": DONE, "after": DONE}),
+        ("after", "completed", {"one": DONE, "two": DONE, "pivot": DONE, "after": DONE}),
+    ],
+)
+async def test_a_cancellation_at_each_step_ends_in_a_declared_outcome_g4(
+    system: System, client: Client, monkeypatch: pytest.MonkeyPatch, at: str, ends: str, expected: dict[str, list[str]]
+) -> None:
+    """A step in hand is finished first; behind the pivot there is only forward (failures D5, D1)."""
+    reached, may_go_on = _held(monkeypatch, "handle", at)
+    run, handle = await _begin(system, client, "")
+    await asyncio.wait_for(reached.wait(), 20)
+    await handle.cancel()
+    may_go_on.set()
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert (result.status, result.reason) == (ends, "cancelled" if ends == "compensated" else "")
+    assert await _parts(system, run) == expected
+    assert (await handle.describe()).typed_search_attributes.get(SAGA_STATUS) == ends
+
+
+@pytest.mark.parametrize("at", ["two", "one"])
+async def test_a_cancellation_during_the_compensation_does_not_stop_it_g4(
+    system: System, client: Client, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """It would leave the saga half undone (failures D5)."""
+    reached, may_go_on = _held(monkeypatch, "undo", at)
+    run, handle = await _begin(system, client, "pivot")
+    await asyncio.wait_for(reached.wait(), 20)
+    await handle.cancel()
+    may_go_on.set()
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.status == "compensated"
+    assert "says no" in result.reason
+    assert await _parts(system, run) == {"one": UNDONE, "two": UNDONE, "pivot": [], "after": []}

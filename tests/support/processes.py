@@ -44,14 +44,6 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
-def port_answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 def spawn(command: list[str], log: Path, env: dict[str, str] | None = None, user: str | None = None) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(

@@ -1,0 +1,101 @@
+"""`python -m benchmarks SECTION`: runs the rows of a section and writes results, table and chart."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import sagakit
+from benchmarks import machine, peer, results
+from benchmarks.bench import Bench
+from benchmarks.chart import chart
+from benchmarks.databases import Postgres
+from benchmarks.log import rows as log_rows
+from benchmarks.measure import NotAvailable, Result, Row, Scale, run
+from tests.support.servers import ServiceMissing, postgres
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {"log": log_rows.rows}
+console = Console(stderr=True)
+
+
+def main() -> int:
+    """Read the arguments, run, and tell by the exit code whether every must is met: 0 yes, 1 no, 2 it cannot run."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("--quick", action="store_true", help="few rounds of few acts: only shows that it works")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds this text")
+    arguments = parser.parse_args()
+    peer.install()
+    try:
+        with postgres() as url, tempfile.TemporaryDirectory(prefix="sagakit-bench-") as folder:
+            bench = Bench(Postgres(url), Path(folder), Scale(arguments.quick))
+            found, server = asyncio.run(_run(arguments.section, bench, arguments.only))
+    except ServiceMissing as error:
+        console.print(f"error: {error}")
+        return 2
+    if not found:
+        return 2
+    is_whole = not (arguments.quick or arguments.only)
+    write(found, arguments.section, server, is_whole=is_whole)
+    return int(any(result.verdict == "missed" for result in found))
+
+
+async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str]:
+    server = await bench.postgres.require_fsync()
+    rows = [row for row in SECTIONS[section](bench) if only.lower() in row.name.lower()]
+    found: list[Result] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Drawn between measurements only: a drawing thread would take its share of the processor.
+    with Progress(*columns, console=console, auto_refresh=False) as progress:
+        task = progress.add_task(section, total=len(rows) * 2 * (bench.scale.rounds + 1))
+        for row in rows:
+            progress.update(task, description=row.name, refresh=True)
+            try:
+                result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
+            except NotAvailable as missing:
+                progress.update(task, advance=2 * (bench.scale.rounds + 1), refresh=True)
+                progress.console.print(f"[yellow]not available yet[/]  {row.name}: {missing}", soft_wrap=True)
+                continue
+            found.append(result)
+            progress.console.print(
+                f"{result.verdict:>6}  {result.ratio:7.2f}  {row.name}  ({result.ours:,.1f} / {result.theirs:,.1f} {row.unit})",
+                soft_wrap=True,
+            )
+    return found, server
+
+
+def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> None:
+    """Write a whole run into the documents; of a part, only the JSON, under a name that is not committed."""
+    folder = ROOT / "benchmarks/results"
+    path = folder / (f"{section}.json" if is_whole else f"{section}.partial.json")
+    results.write_json(found, path)
+    console.print(f"written: {path.relative_to(ROOT)}")
+    if not is_whole:
+        return
+    pinned = [line.partition(" ")[0] for line in peer.LOCK.read_text().splitlines() if "==" in line]
+    foreign = max(result.foreign_cpu for result in found)
+    facts = [
+        f"command: `make bench SECTION={section}`",
+        f"machine: {machine.description()}",
+        f"ours: sagakit {sagakit.__version__}, {machine.versions('pydantic', 'asyncpg')}",
+        f"peers: {', '.join(pinned)}",
+        f"PostgreSQL {server}, its own settings, fsync on; slow2ms is commit_delay=2000 with commit_siblings=0",
+        f"processor share taken by others during a row: at most {foreign:.0%}",
+    ]
+    document = ROOT / "docs/benchmarks.md"
+    body = results.table(found, facts) + f"\n![ratios of the section {section}](benchmarks-{section}.svg)\n"
+    document.write_text(results.put_section(document.read_text() if document.exists() else "", section, body))
+    (ROOT / f"docs/benchmarks-{section}.svg").write_text(chart(found))
+    console.print(f"written: {document.relative_to(ROOT)}, docs/benchmarks-{section}.svg")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

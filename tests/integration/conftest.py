@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sagakit.system import OpenService
+from tests.support.stores import open_counting
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    async with open_counting(tmp_path, url) as opened:
+        yield opened

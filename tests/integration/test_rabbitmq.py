@@ -1,0 +1,220 @@
+"""What RabbitMQ does not take for certain is never a success, and the relay keeps it (G3, failures B4, B5, B12)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel
+from sqlmodel import select
+
+from sagakit.errors import BusUnavailable
+from sagakit.leadership import Leader
+from sagakit.messages import RecordedEvent
+from sagakit.ports import Append, Subscription
+from sagakit.rabbitmq.bus import _QUEUE_ARGUMENTS, RabbitBus, exchange_of
+from sagakit.relay import Relay
+from sagakit.sql.tables import CheckpointRow
+from sagakit.system import OpenService
+from tests.support.shop import added
+from tests.support.waiting import until
+
+
+@pytest.fixture
+async def bus(rabbitmq_url: str) -> AsyncIterator[RabbitBus]:
+    bus = RabbitBus(rabbitmq_url, 5, 50)
+    await bus.open()
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def operator(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel of the test's own: the person who breaks and repairs the broker."""
+    connection = await aio_pika.connect(rabbitmq_url)
+    yield await connection.channel()
+    await connection.close()
+
+
+@pytest.fixture
+def subscription() -> Subscription:
+    name = f"p{uuid.uuid4().hex[:8]}"
+    return Subscription(f"{name}.consumer", name, frozenset({"counter.added"}))
+
+
+def _event(subscription: Subscription, position: int = 1) -> RecordedEvent:
+    return RecordedEvent(
+        **added().model_dump(),
+        service=subscription.producer,
+        stream="counter-a",
+        version=position,
+        position=position,
+        recorded_at=datetime.now(UTC),
+    )
+
+
+async def _unbind(operator: AbstractChannel, consumer: str, producer: str) -> Callable[[], Any]:
+    """Take the binding away; return what puts it back."""
+    queue = await operator.get_queue(consumer, ensure=False)
+    await queue.unbind(exchange_of(producer), "counter.added")
+    return lambda: queue.bind(exchange_of(producer), "counter.added")
+
+
+async def test_a_message_that_no_queue_takes_is_no_success_b4(
+    bus: RabbitBus, operator: AbstractChannel, subscription: Subscription
+) -> None:
+    await bus.declare([subscription])
+    assert await bus.publish([_event(subscription)]) == [None]
+    repair = await _unbind(operator, subscription.consumer, subscription.producer)
+    (answer,) = await bus.publish([_event(subscription, 2)])
+    assert isinstance(answer, BusUnavailable)
+    assert "counter.added" in str(answer)
+    await repair()
+    assert await bus.publish([_event(subscription, 3)]) == [None]
+
+
+async def test_the_relay_keeps_what_was_returned_and_drains_after_the_repair_b4(
+    bus: RabbitBus, operator: AbstractChannel, counting: OpenService
+) -> None:
+    # The store's service is called counting, so the exchange is shared with other tests: the queue is taken away at the end.
+    wanted = Subscription(f"q{uuid.uuid4().hex[:8]}", "counting", frozenset({"counter.added"}))
+    await bus.declare([wanted])
+    repair = await _unbind(operator, wanted.consumer, "counting")
+    returned = asyncio.Event()
+
+    class Watched(RabbitBus):
+        async def publish(self, events: Any) -> list[Exception | None]:
+            answers = await bus.publish(events)
+            if any(answers):
+                returned.set()
+            return answers
+
+    for version in range(3):
+        await counting.store.append(Append("counter-a", version, (added(version),)))
+    leader = Leader(counting.tables, "relay", "one", 30)
+    relay = Relay(counting.store, leader, Watched("", 1, 1), 10, 0.02)
+    task = asyncio.create_task(relay.run())
+    await asyncio.wait_for(returned.wait(), 20)
+    assert await _position(counting) == 0
+    received: list[RecordedEvent] = []
+
+    async def handle(event: RecordedEvent) -> None:
+        received.append(event)
+
+    stop = await bus.consume(wanted.consumer, handle)
+    await repair()
+    log = await counting.store.load("counter-a")
+    await until(lambda: {event.id for event in received} == {event.id for event in log}, "all events after the repair")
+    await until(lambda: _is_at(counting, log[-1].position), "the checkpoint at the end")
+    await stop()
+    relay.stop()
+    await task
+    await operator.queue_delete(wanted.consumer)
+
+
+async def _position(counting: OpenService) -> int:
+    async with counting.tables.transaction() as session:
+        return (await session.exec(select(CheckpointRow.position).where(CheckpointRow.name == "relay"))).one()
+
+
+async def _is_at(counting: OpenService, position: int) -> bool:
+    return await _position(counting) == position
+
+
+async def test_a_full_queue_refuses_and_that_is_no_success_b12(
+    bus: RabbitBus, operator: AbstractChannel, subscription: Subscription
+) -> None:
+    """Our queues refuse when full; the default of a queue, to drop its oldest message, would lose it in silence."""
+    arguments = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-max-length": 3}
+    exchange = await operator.declare_exchange(exchange_of(subscription.producer), "topic", durable=True)
+    queue = await operator.declare_queue(subscription.consumer, durable=True, arguments=dict(arguments))
+    await queue.bind(exchange, "counter.added")
+    bus._bound.add((subscription.producer, "counter.added"))
+    events = [_event(subscription, position) for position in range(1, 41)]
+    confirmed: list[RecordedEvent] = []
+    for event in events:
+        (answer,) = await bus.publish([event])
+        if answer is not None:
+            assert isinstance(answer, BusUnavailable)
+            break
+        confirmed.append(event)
+    assert 3 <= len(confirmed) < len(events), "the queue never became full: the test shows nothing"
+    taken = []
+    while (message := await queue.get(fail=False)) is not None:
+        taken.append(message.message_id)
+        await message.ack()
+    assert {str(event.id) for event in confirmed} <= set(taken)
+
+
+async def test_our_queues_refuse_when_they_are_full_b12(
+    bus: RabbitBus, operator: AbstractChannel, subscription: Subscription
+) -> None:
+    """Declared otherwise, the broker would refuse the same name with other arguments."""
+    assert _QUEUE_ARGUMENTS["x-overflow"] == "reject-publish"
+    await bus.declare([subscription])
+    with pytest.raises(aio_pika.exceptions.ChannelPreconditionFailed, match="x-overflow"):
+        await operator.declare_queue(
+            subscription.consumer, durable=True, arguments={**_QUEUE_ARGUMENTS, "x-overflow": "drop-head"}
+        )
+
+
+class _Exchange:
+    """Answers a publish as a broker or a driver in trouble does."""
+
+    def __init__(self, trouble: str) -> None:
+        self.trouble = trouble
+
+    async def publish(self, *_: object, **__: object) -> None:
+        if self.trouble == "silent":
+            await asyncio.Event().wait()
+        if self.trouble == "cancelled by the driver":
+            raise asyncio.CancelledError
+        if self.trouble == "timed out":
+            raise TimeoutError
+        if self.trouble == "ended":
+            raise aio_pika.exceptions.ChannelInvalidStateError("closed")
+
+
+@pytest.mark.parametrize("trouble", ["silent", "cancelled by the driver", "timed out", "ended", "no answer at all"])
+async def test_a_publish_whose_fate_is_unknown_is_no_success_b5(
+    rabbitmq_url: str, subscription: Subscription, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = RabbitBus(rabbitmq_url, 0.5, 50)
+    await bus.open()
+    try:
+        await bus.declare([subscription])
+        assert await bus.publish([_event(subscription)]) == [None]
+        channel = bus._publish_channel
+        with monkeypatch.context() as broken:
+            broken.setitem(bus._exchanges, subscription.producer, _Exchange(trouble))
+            answers = await bus.publish([_event(subscription, 2), _event(subscription, 3)])
+            assert [type(answer) for answer in answers] == [BusUnavailable, BusUnavailable]
+        # What was on its way on that channel is unknown, so the channel is not used again.
+        assert channel is not None
+        assert channel.is_closed
+        bus._exchanges.clear()
+        assert await bus.publish([_event(subscription, 2)]) == [None]
+    finally:
+        await bus.close()
+
+
+async def test_a_caller_that_is_cancelled_is_cancelled(rabbitmq_url: str, subscription: Subscription) -> None:
+    """Our own wish to stop is told apart from the driver's cancellations."""
+    bus = RabbitBus(rabbitmq_url, 5, 50)
+    await bus.open()
+    try:
+        await bus.declare([subscription])
+        await bus.publish([_event(subscription)])
+        bus._exchanges[subscription.producer] = _Exchange("silent")  # type: ignore[assignment]
+        publishing = asyncio.create_task(bus.publish([_event(subscription, 2)]))
+        await until(bus._lock.locked, "the publish to be on its way")
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+    finally:
+        await bus.close()

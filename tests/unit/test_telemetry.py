@@ -1,0 +1,38 @@
+"""Spans of a batch keep the link to each event, however large the batch is (G8)."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from sagakit.telemetry import send_span, span_context
+
+
+def _traceparent(number: int) -> str:
+    return f"00-{number:032x}-{number:016x}-01"
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (128, [128]), (200, [128, 72]), (1000, [128] * 7 + [104])])
+def test_every_event_of_a_batch_is_linked_g8(count: int, sizes: list[int]) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traceparents = [_traceparent(number) for number in range(1, count + 1)]
+    with patch("sagakit.telemetry.tracer", lambda: provider.get_tracer("test")), send_span("x.events", traceparents):
+        assert not exporter.get_finished_spans()
+    spans = sorted(exporter.get_finished_spans(), key=lambda span: span.links[0].context.trace_id)
+    assert [link.context for span in spans for link in span.links] == [span_context(text) for text in traceparents]
+    assert [len(span.links) for span in spans] == sizes
+    assert [(span.attributes or {})["messaging.batch.message_count"] for span in spans] == sizes
+    assert {(span.name, span.parent, span.dropped_links) for span in spans} == {("send x.events", None, 0)}
+    provider.shutdown()
+
+
+def test_an_event_without_a_trace_is_sent_all_the_same() -> None:
+    with send_span("x.events", [None, "nonsense", _traceparent(1)]):
+        pass
+    with pytest.raises(OSError, match="away"), send_span("x.events", [_traceparent(1)] * 200):
+        raise OSError("away")
