@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import structlog
 from opentelemetry.trace import Status, StatusCode
-from pydantic import TypeAdapter, ValidationError
 
+from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
-from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
+from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand
 from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
-from sagakit.messages import Command, Event, Identifier, Metadata, NewEvent, RecordedEvent, Registry, new_event
+from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore, FailureLog
 from sagakit.snapshots import Snapshots
 from sagakit.telemetry import current_traceparent, tracer
 
 _log = structlog.get_logger("sagakit.repository")
-MAX_EVENT_BYTES = 256 * 1024
 _CONFLICT_RETRIES = 30
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
-_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,7 @@ class Repository:
 
         Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored.
         """
-        try:
-            _identifier.validate_python(command.aggregate_id)
-        except ValidationError as error:
-            raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
+        admit(command)
         stream = aggregate_type.stream_of(command.aggregate_id)
         with tracer().start_as_current_span(command.command_name, attributes={"sagakit.stream": stream}) as span:
             try:
@@ -218,14 +211,5 @@ class Repository:
             traceparent=current_traceparent(),
         )
         envelopes = tuple(new_event(event, metadata) for event in events)
-        for envelope in envelopes:
-            if len(envelope.data.encode()) > MAX_EVENT_BYTES:
-                raise InvalidInput(
-                    f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead"
-                )
-            if _NUL.search(envelope.data):
-                raise InvalidInput(
-                    f"{command.command_name}: its event {envelope.type} holds the character U+0000, "
-                    "which not every database can store; leave it out"
-                )
+        admit_events(command, envelopes)
         return envelopes

@@ -11,9 +11,10 @@ from aggregates.order import Order, OrderLine, OrderPlaced, PlaceOrder
 from aggregates.order_return import OpenReturn, OrderReturn, ReturnLine
 from aggregates.shipment import Shipment
 from aggregates.stock import SeedStock
+from sagakit.admission import MAX_EVENT_BYTES
 from sagakit.errors import InvalidInput
 from sagakit.messages import Command, Event
-from sagakit.repository import MAX_EVENT_BYTES, Context
+from sagakit.repository import Context
 from sagakit.system import System
 from worker.order_file import Document, OrderFile
 from workflows.order_fulfilment import ship_order

@@ -94,7 +94,7 @@ def _print(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
         print_json([change.as_json() for change in changes])
     elif changes:
-        rows = [(c.subject, c.verdict, c.detail, "\n".join(c.reaches)) for c in changes]
+        rows = [(c.subject, c.verdict, c.detail, ", ".join(c.reaches)) for c in changes]
         print_table(f"{len(changes)} changes that are not locked", ("what", "verdict", "why", "reaches"), rows)
     else:
         stdout.print("events and commands are as locked")

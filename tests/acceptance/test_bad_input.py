@@ -205,3 +205,20 @@ def test_a_number_that_postgres_cannot_hold(system: System, postgres_url: str) -
     system.settings["SAGAKIT_DATABASE"] = f"{postgres_url}/bad_input_{{service}}"
     message = _refused(system, "query", "order_summary", "--where", "lines", "gt", "99999999999")
     assert "--where lines gt 99999999999: the database cannot compare" in message
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "says"),
+    [
+        ("seed_stock", '{"quantity": 1, "colour": "red"}', "colour: Extra inputs are not permitted"),
+        ("seed_stock", '{"quantity": NaN}', "seed_stock does not fit: quantity"),
+        ("seed_stock", '{"quantity": 99999999999999999999999}', "quantity is an integer of more than 64 bits"),
+        ("seed_stock", '{"quantity": 1e400}', "seed_stock does not fit: quantity"),
+        ("seed_stock", '{"quantity": ' + "9" * 5000 + "}", "--data is not JSON"),
+        ("cancel_order", '{"reason": "\\ud800"}', "cancel_order does not fit"),
+        ("refund_payment", '{"amount": "Infinity"}', "refund_payment does not fit: amount"),
+    ],
+)
+def test_a_command_that_cannot_be_stored_leaves_nothing(system: System, command: str, data: str, says: str) -> None:
+    assert says in _refused(system, "send", command, "x", "--data", data)
+    assert system.json("events") == []

@@ -13,12 +13,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from sagakit.errors import InvalidInput
-from sagakit.messages import Registry
+from sagakit.messages import Command, Registry
 from sagakit.repository import Context, Repository
 from sagakit.steps import StepRequest
 from sagakit.system import OpenService
 from sagakit.temporal.activities import command_activities
-from tests.support.shop import COUNTING, Add, Added, Counter, Note
+from tests.support.shop import COUNTING, Add, Added, Counter, Hoard, Note
 from tests.support.stores import open_counting
 
 
@@ -108,3 +108,26 @@ async def test_a_step_that_cannot_be_stored_is_not_retried(counting: OpenService
     with pytest.raises(ApplicationError) as raised:
         await ActivityEnvironment().run(found["note"], request)
     assert (raised.value.non_retryable, raised.value.type) == (True, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (Note(counter="a", text="x" * (256 * 1024)), "over 256 KiB"),
+        (Add(counter="a", amount=2**63), "amount is an integer of more than 64 bits"),
+        (Add(counter="a", amount=-(10**30)), "amount is an integer of more than 64 bits"),
+        (Note(counter="", text="x"), "at least 1 character"),
+        (Note(counter="x" * 201, text="x"), "at most 200 characters"),
+    ],
+)
+async def test_a_command_that_cannot_be_stored_writes_nothing(counting: OpenService, command: Command, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        await counting.repository.handle(Counter, command, Context(key="k"))
+    assert await counting.store.head() == 0
+    assert await counting.store.outcome("k") is None
+
+
+async def test_a_command_of_another_aggregate_writes_nothing(counting: OpenService) -> None:
+    with pytest.raises(InvalidInput, match="Hoard does not handle add"):
+        await counting.repository.handle(Hoard, Add(counter="a", amount=1), Context(key="k"))
+    assert await counting.store.outcome("k") is None

@@ -1,0 +1,54 @@
+"""What a command and its events must be before anything is sent to a database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from sagakit.errors import InvalidInput
+from sagakit.messages import Command, Identifier, NewEvent
+
+MAX_EVENT_BYTES = 256 * 1024
+_LARGEST_INTEGER = 2**63 - 1  # what every database and every language's long holds
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
+_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def admit(command: Command) -> None:
+    """Refuse a command that names no aggregate, or holds an integer of more than 64 bits. Raises `InvalidInput`."""
+    try:
+        _identifier.validate_python(command.aggregate_id)
+    except ValidationError as error:
+        raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
+    for place, value in _values(command):
+        if type(value) is int and abs(value) > _LARGEST_INTEGER:
+            raise InvalidInput(f"{command.command_name}: {place} is an integer of more than 64 bits")
+
+
+def admit_events(command: Command, envelopes: Iterable[NewEvent]) -> None:
+    """Refuse an event that a store could not hold. Raises `InvalidInput`."""
+    for envelope in envelopes:
+        if len(envelope.data.encode()) > MAX_EVENT_BYTES:
+            raise InvalidInput(f"{command.command_name}: its event {envelope.type} is over 256 KiB; store a reference instead")
+        if _NUL.search(envelope.data):
+            raise InvalidInput(
+                f"{command.command_name}: its event {envelope.type} holds the character U+0000, "
+                "which not every database can store; leave it out"
+            )
+
+
+def _values(command: Command) -> Iterable[tuple[str, object]]:
+    """List the plain values of a command, each with its place."""
+    waiting: list[tuple[str, object]] = list(vars(command).items())
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, BaseModel):
+            waiting += [(f"{place}.{name}", each) for name, each in vars(value).items()]
+        elif isinstance(value, dict):
+            waiting += [(f"{place}.{name}", each) for name, each in value.items()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += [(f"{place}.{number}", each) for number, each in enumerate(value)]
+        else:
+            yield place, value
