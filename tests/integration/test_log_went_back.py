@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ async def test_the_projector_stops_as_well_a9(restored: OpenService) -> None:
 
 async def test_doctor_says_so_a9(restored: OpenService) -> None:
     class Opened:
-        async def open(self, _name: str) -> OpenService:
-            return restored
+        @asynccontextmanager
+        async def look(self, _name: str) -> AsyncIterator[OpenService]:
+            yield restored
 
     states = {(state, "the log went back" in detail) for _, state, detail in await _service(Opened(), "counting")}  # type: ignore[arg-type]
     assert ("wrong", True) in states
