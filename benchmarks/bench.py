@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 import asyncpg
 
@@ -39,11 +40,27 @@ class Bench:
         self._numbers[0] += count
         return [f"b{number}" for number in range(first, first + count)]
 
+
+@dataclass
+class Connections:
+    """Bare connections, one for each act in flight: no pool, no reset in between, nothing but the statement."""
+
+    _free: list[asyncpg.Connection[asyncpg.Record]]
+
+    @classmethod
     @asynccontextmanager
-    async def pool(self, database: Database, connections: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
-        """Open so many connections, all of them now."""
-        async with asyncpg.create_pool(database.url, min_size=connections, max_size=connections) as pool:
-            yield pool
+    async def to(cls, database: Database, number: int) -> AsyncIterator[Self]:
+        """Open so many."""
+        async with AsyncExitStack() as stack:
+            yield cls([await stack.enter_async_context(database.connection()) for _ in range(number)])
+
+    async def value(self, statement: str, *arguments: object) -> Any:
+        """Run a prepared statement and return the first value of the first row."""
+        connection = self._free.pop()
+        try:
+            return await connection.fetchval(statement, *arguments)
+        finally:
+            self._free.append(connection)
 
 
 def append_of(name: str, event: NewEvent, *, is_keyed: bool = True) -> Append:

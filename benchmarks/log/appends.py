@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.bench import Bench, append_of, cancelled
+from benchmarks.bench import Bench, Connections, append_of, cancelled
 from benchmarks.databases import Database
 from benchmarks.domain import line_added
 from benchmarks.measure import Measure, NotAvailable, Sides, rate
@@ -146,15 +146,15 @@ async def against_update(bench: Bench, connections: int, count: int) -> AsyncIte
     async with AsyncExitStack() as stack:
         database, plain = await bench.postgres.new_database(), await bench.postgres.new_database()
         service = await stack.enter_async_context(opened(database.template, bench.folder))
-        pool = await stack.enter_async_context(bench.pool(plain, connections))
-        await pool.execute("create table baskets (id text primary key, version integer not null, state jsonb not null)")
+        pool = await stack.enter_async_context(Connections.to(plain, connections))
+        await pool.value("create table baskets (id text primary key, version integer not null, state jsonb not null)")
         names, total = bench.names(1000), 0
-        await pool.execute("insert into baskets select unnest($1::text[]), 0, '{}'", names)
+        await pool.value("insert into baskets select unnest($1::text[]), 0, '{}'", names)
         data = line_added().data
 
         async def update(place: tuple[str, int]) -> None:
-            query = "update baskets set version = version + 1, state = $3::text::jsonb where id = $1 and version = $2"
-            if await pool.execute(query, *place, data) != "UPDATE 1":
+            query = "update baskets set version = version + 1, state = $3::text::jsonb where id = $1 and version = $2 returning 1"
+            if await pool.value(query, *place, data) is None:
                 raise AssertionError(f"basket {place[0]} is not at version {place[1]}")
 
         async def updating() -> float:
@@ -163,7 +163,7 @@ async def against_update(bench: Bench, connections: int, count: int) -> AsyncIte
             places = [(names[n % len(names)], n // len(names)) for n in range(total, total + number)]
             found = await rate(places, connections, update)
             total += number
-            if (versions := await pool.fetchval("select sum(version) from baskets")) != total:
+            if (versions := await pool.value("select sum(version) from baskets")) != total:
                 raise AssertionError(f"{versions} updates instead of {total}")
             return found
 

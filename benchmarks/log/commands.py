@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from benchmarks.bench import APPEND_RAW, Bench, raw_arguments
+from benchmarks.bench import APPEND_RAW, Bench, Connections, raw_arguments
 from benchmarks.databases import Database
 from benchmarks.domain import AddLine, Basket, line_added
 from benchmarks.measure import Measure, Sides, rate
@@ -17,13 +17,13 @@ from sagakit.system import OpenService
 
 @asynccontextmanager
 async def against_floor(bench: Bench, in_flight: int, count: int) -> AsyncIterator[Sides]:
-    """Handle commands of new aggregates, each with a key, against one raw statement with the same rows on a connection each."""
+    """Handle commands of new aggregates, each with a key, against one raw statement with the same rows."""
     async with AsyncExitStack() as stack:
         database, bare = await bench.postgres.new_database(), await bench.postgres.new_database()
         service = await stack.enter_async_context(opened(database.template, bench.folder))
         async with opened(bare.template, bench.folder):
             pass  # the same tables and indexes
-        pool = await stack.enter_async_context(bench.pool(bare, in_flight))
+        connections = await stack.enter_async_context(Connections.to(bare, in_flight))
         totals = {"ours": 0, "theirs": 0}
         number = bench.scale.of(count)
 
@@ -36,7 +36,7 @@ async def against_floor(bench: Bench, in_flight: int, count: int) -> AsyncIterat
 
         async def inserting() -> float:
             rows = [raw_arguments(name, line_added()) for name in bench.names(number)]
-            found = await rate(rows, in_flight, lambda row: pool.fetchval(APPEND_RAW, *row))
+            found = await rate(rows, in_flight, lambda row: connections.value(APPEND_RAW, *row))
             totals["theirs"] += number
             await bare.holds(totals["theirs"], totals["theirs"])
             return found

@@ -17,10 +17,10 @@ def rows(bench: Bench) -> list[Row]:
     return [
         Row(
             "command to committed event, sequential", "one raw asyncpg statement", _PER_SECOND, "higher", 0.65, 0.80,
-            lambda: commands.against_floor(bench, 1, 500), "the floor neither loads nor decides",
+            lambda: commands.against_floor(bench, 1, 500), "the floor neither loads nor decides; bare connections, no pool",
         ),
         Row(
-            "command to committed event, 8 concurrent", "one raw asyncpg statement, 8 connections", _PER_SECOND, "higher",
+            "command to committed event, 8 concurrent", "one raw asyncpg statement on 8 connections", _PER_SECOND, "higher",
             0.50, 0.70, lambda: commands.against_floor(bench, 8, 1500), "without group commit",
         ),
         Row(
