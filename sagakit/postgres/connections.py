@@ -111,10 +111,13 @@ class Connections:
                     self._next()  # its turn goes to somebody else
                 raise
         self._count += 1
+        connection: Connection | None = None
         try:
             connection = await self._connect()
             await connection.execute(_BECOME_WRITER)
         except BaseException:
+            if connection is not None:
+                connection.terminate()
             self._count -= 1
             self._next()
             raise
