@@ -111,18 +111,18 @@ class Connections:
                     self._next()  # its turn goes to somebody else
                 raise
         self._count += 1
-        connection: Connection | None = None
+        made: Connection | None = None
         try:
-            connection = await self._connect()
-            await connection.execute(_BECOME_WRITER)
+            made = await self._connect()
+            await made.execute(_BECOME_WRITER)
         except BaseException:
-            if connection is not None:
-                connection.terminate()
+            if made is not None:
+                made.terminate()
             self._count -= 1
             self._next()
             raise
-        self._in_use.add(connection)
-        return connection
+        self._in_use.add(made)
+        return made
 
     async def _connect(self) -> Connection:
         return await asyncpg.connect(
