@@ -93,7 +93,7 @@ def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> 
     document = ROOT / "docs/benchmarks.md"
     body = results.table(found, facts) + f"\n![ratios of the section {section}](benchmarks-{section}.svg)\n"
     document.write_text(results.put_section(document.read_text() if document.exists() else "", section, body))
-    (ROOT / f"docs/benchmarks-{section}.svg").write_text(chart(found))
+    (ROOT / f"docs/benchmarks-{section}.svg").write_text(chart([result for result in found if result.must or result.aim]))
     console.print(f"written: {document.relative_to(ROOT)}, docs/benchmarks-{section}.svg")
 
 

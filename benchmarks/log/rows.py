@@ -59,7 +59,7 @@ def rows(bench: Bench) -> list[Row]:
         ),
         Row(
             "append of one event, 8 connections", "UPDATE of one row in place", _PER_SECOND, "higher", None, 1,
-            lambda: appends.against_update(bench, 8, 1500), "the same",
+            lambda: appends.against_update(bench, 8, 1500), "no key on our side; the UPDATE checks its version",
         ),
         Row(
             "read all, decode, upcast", "eventsourcing, select and to_domain_event", _PER_SECOND, "higher", 1.3, 2,
