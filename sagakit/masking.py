@@ -39,7 +39,7 @@ class Masking:
         self._note(event.type, stored, self._paths(event))
         data = replaced(stored, self._paths(event), self._names, self._mask)
         data = each_leaf(data, lambda value: self._mask(value) if value in older and not isinstance(value, bool) else value)
-        fields = event.model_dump(exclude={"data"}) | {"data": data, "number": number, "earlier": earlier}
+        fields = event.fields() | {"data": data, "number": number, "earlier": earlier}
         fields["metadata"]["actor"] = self._actor(event.metadata.actor)
         masked = SliceEvent.model_validate(fields)
         try:

@@ -7,7 +7,8 @@ module path, so that code can move without touching history. Only registered nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -100,23 +101,67 @@ class NewEvent(BaseModel):
     metadata: Metadata
 
 
-class RecordedEvent(NewEvent):
+# Not pydantic, and not frozen: reading a log makes one per event, and this costs a fifth.
+@dataclass(slots=True, kw_only=True)
+class RecordedEvent:
     """An event as the log holds it.
 
     ``version`` is its place in its stream, from 1; ``position`` its place in the log of its service, growing, with
-    holes; ``data`` is JSON text as it was written, decoded by `Registry.decode_all`.
+    holes; ``data`` is JSON text as it was written, decoded by `Registry.decode_all`; so is ``metadata_text``, which is read
+    when `metadata` is first asked for.
     """
 
     service: str
+    position: int
     stream: str
     version: int
-    position: int
+    id: UUID
+    type: str
+    schema_version: int
+    data: str
+    metadata_text: str
     recorded_at: datetime
+    _metadata: Metadata | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def metadata(self) -> Metadata:
+        """Where the event comes from."""
+        if self._metadata is None:
+            self._metadata = Metadata.model_validate_json(self.metadata_text)
+        return self._metadata
 
     @property
     def aggregate_id(self) -> str:
         """The part of the stream name after the category."""
         return self.stream.partition("-")[2]
+
+    @classmethod
+    def of(
+        cls, event: NewEvent, *, service: str, stream: str, version: int, position: int, recorded_at: datetime
+    ) -> RecordedEvent:
+        """Say where and when a new event was recorded."""
+        return cls(
+            service=service,
+            position=position,
+            stream=stream,
+            version=version,
+            id=event.id,
+            type=event.type,
+            schema_version=event.schema_version,
+            data=event.data,
+            metadata_text=event.metadata.model_dump_json(),
+            recorded_at=recorded_at,
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Return everything but ``data``, the metadata as plain values."""
+        names = ("service", "stream", "version", "position", "id", "type", "schema_version", "recorded_at")
+        return {name: getattr(self, name) for name in names} | {"metadata": self.metadata.model_dump()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values; ``data`` stays the text that was written."""
+        texts = {"id": str(self.id), "recorded_at": self.recorded_at.isoformat(), "data": self.data}
+        return self.fields() | texts
 
 
 def new_event(event: Event, metadata: Metadata) -> NewEvent:
@@ -154,6 +199,10 @@ class Registry:
                 )
         self.upcasting = Upcasting(upcasters, self._events)
         self._read_as_stored = {key: event for key, event in self._events.items() if key not in self.upcasting.steps}
+        # What `model_validate_json` would look up at each call.
+        self._decoders: dict[tuple[str, int], Callable[[str], Event]] = {
+            key: event.__pydantic_validator__.validate_json for key, event in self._read_as_stored.items()
+        }
 
     @property
     def events(self) -> Mapping[tuple[str, int], type[Event]]:
@@ -169,7 +218,7 @@ class Registry:
         """Tell whether stored events of this class come out as it: no upcaster takes them further."""
         return self._read_as_stored.get((event.event_name, event.schema_version)) is event
 
-    def can_read(self, recorded: NewEvent) -> bool:
+    def can_read(self, recorded: NewEvent | RecordedEvent) -> bool:
         """Tell whether the stored type and version are known, by a class or an upcaster."""
         key = (recorded.type, recorded.schema_version)
         return key in self._read_as_stored or key in self.upcasting.steps
@@ -195,15 +244,15 @@ class Registry:
         except KeyError:
             raise UnknownMessage("command", name, list(self._commands)) from None
 
-    def decode_all(self, recorded: NewEvent) -> tuple[Event, ...]:
+    def decode_all(self, recorded: NewEvent | RecordedEvent) -> tuple[Event, ...]:
         """Turn one stored event into what it means today: as a rule one event, several or none behind an upcaster.
 
         Raises `UnreadableEvent`, naming type, version and place; nothing is ever skipped.
         """
-        event_type = self._read_as_stored.get((recorded.type, recorded.schema_version))
+        decode = self._decoders.get((recorded.type, recorded.schema_version))
         try:
-            if event_type is not None:
-                return (event_type.model_validate_json(recorded.data),)
+            if decode is not None:
+                return (decode(recorded.data),)
             return self._upcast(recorded)
         except ValidationError as error:
             # Where and why, without the value: it may be personal, and this text is logged.
@@ -212,7 +261,7 @@ class Registry:
         except UnknownMessage as error:
             raise UnreadableEvent(recorded.type, recorded.schema_version, _place(recorded), str(error)) from None
 
-    def _upcast(self, recorded: NewEvent) -> tuple[Event, ...]:
+    def _upcast(self, recorded: NewEvent | RecordedEvent) -> tuple[Event, ...]:
         key = (recorded.type, recorded.schema_version)
         if key not in self.upcasting.steps:
             self.event_type(*key)
@@ -225,7 +274,7 @@ class Registry:
         return tuple(self._events[end].model_validate_json(data) for end, data in ends)
 
 
-def _place(recorded: NewEvent) -> str:
+def _place(recorded: NewEvent | RecordedEvent) -> str:
     if not isinstance(recorded, RecordedEvent):
         return "an event without a place in a log"
     return f"{recorded.stream} version {recorded.version}, position {recorded.position} of service {recorded.service}"

@@ -185,7 +185,7 @@ class Repository:
             self._evolve(live, event, event.version)
         return live
 
-    def _evolve(self, live: Live, event: NewEvent, version: int) -> None:
+    def _evolve(self, live: Live, event: NewEvent | RecordedEvent, version: int) -> None:
         """Evolve by an event as it is stored, so that memory and a later fold cannot differ."""
         live.aggregate.evolve(self.registry.decode_all(event), version=version)
         live.weight += len(event.data)

@@ -57,8 +57,18 @@ class SliceEvent(BaseModel):
 
     def recorded(self) -> RecordedEvent:
         """Return it as a log holds it."""
-        fields = {name: getattr(self, name) for name in RecordedEvent.model_fields}
-        return RecordedEvent(**fields | {"data": json.dumps(self.data, ensure_ascii=False)})
+        return RecordedEvent(
+            service=self.service,
+            position=self.position,
+            stream=self.stream,
+            version=self.version,
+            id=self.id,
+            type=self.type,
+            schema_version=self.schema_version,
+            data=json.dumps(self.data, ensure_ascii=False),
+            metadata_text=self.metadata.model_dump_json(),
+            recorded_at=self.recorded_at,
+        )
 
 
 class SliceFailure(BaseModel):

@@ -68,7 +68,7 @@ async def send(
 
 def event_json(event: RecordedEvent) -> dict[str, Any]:
     """Return an event as plain JSON values, its data among them."""
-    return event.model_dump(mode="json", exclude={"data"}) | {"data": json.loads(event.data)}
+    return event.as_json() | {"data": json.loads(event.data)}
 
 
 @runs

@@ -88,6 +88,20 @@ class Appending:
         if not append.events:
             return statements.RECORD_OUTCOME, append.key, outcome
         events = append.events
+        if len(events) == 1 and not self._is_chained:
+            (event,) = events
+            return (
+                statements.APPEND_ONE,
+                append.stream,
+                append.expected_version,
+                event.id,
+                event.type,
+                event.schema_version,
+                event.data,
+                event.metadata.model_dump_json(),
+                append.key,
+                outcome,
+            )
         metadata = [event.metadata.model_dump_json() for event in events]
         values = (
             append.stream,

@@ -24,7 +24,7 @@ class GapHoldReader:
     """Implements the port `LogReader` on PostgreSQL."""
 
     def __init__(self, fetch: Fetch, recorded: Callable[[Any], RecordedEvent], columns: str, after: int) -> None:
-        """Begin behind a position; ``fetch`` runs one query in one statement and one transaction."""
+        """Begin behind a position; ``fetch`` runs a query in one statement and one transaction, ``recorded`` reads ``columns``."""
         self._fetch, self._recorded, self._last = fetch, recorded, after
         # One statement, one snapshot: rows and horizon must not be from different moments.
         self._query = (
@@ -56,7 +56,7 @@ class GapHoldReader:
             self._bound = (await self._fetch(_DRAW_BOUND))[0]["bound"]
             self._seen_up_to = found[-1]["position"]
         self._last = last
-        return [self._recorded(row) for row in found[:ready]]
+        return [self._recorded(row[2:]) for row in found[:ready]]
 
     def _holds(self, last: int, xmax: int) -> bool:
         """Tell whether the bound in hand is good for the hole behind ``last``.

@@ -9,6 +9,14 @@ _GUARD = """guard as (
 )"""
 _COMMAND = "command as (insert into commands (key, outcome) select $8::text, $9::text from guard where $8::text is not null)"
 
+# The most frequent append by far: one event, in the place of arrays of one.
+APPEND_ONE = f"""
+with {_GUARD}, {_COMMAND}
+insert into events (stream, version, id, type, schema_version, data, metadata, recorded_at)
+select $1, $2::int + 1, $3::uuid, $4::text, $5::int, $6::text::json, $7::text::json, moment from guard
+returning position
+"""  # noqa: S608 put together from constants
+
 APPEND = f"""
 with {_GUARD}, {_COMMAND}
 insert into events (stream, version, id, type, schema_version, data, metadata, recorded_at)

@@ -12,7 +12,7 @@ import asyncpg
 
 from sagakit.chain import digest
 from sagakit.errors import StoreUnavailable
-from sagakit.messages import Metadata, RecordedEvent
+from sagakit.messages import RecordedEvent
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, Snapshot, StoredLink
 from sagakit.postgres import statements
@@ -174,15 +174,16 @@ class PostgresEventStore:
                     await asyncio.wait_for(self._ended.wait(), 1)
 
     def _recorded(self, row: Any) -> RecordedEvent:
+        position, stream, version, event_id, event_type, schema_version, data, metadata, recorded_at = row
         return RecordedEvent(
             service=self.service,
-            position=row["position"],
-            stream=row["stream"],
-            version=row["version"],
-            id=row["id"],
-            type=row["type"],
-            schema_version=row["schema_version"],
-            data=row["data"],
-            metadata=Metadata.model_validate_json(row["metadata"]),
-            recorded_at=row["recorded_at"],
+            position=position,
+            stream=stream,
+            version=version,
+            id=event_id,
+            type=event_type,
+            schema_version=schema_version,
+            data=data,
+            metadata_text=metadata,
+            recorded_at=recorded_at,
         )

@@ -6,12 +6,13 @@ import json
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractIncomingMessage
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sagakit.errors import InvalidInput
-from sagakit.messages import RecordedEvent
+from sagakit.messages import Metadata, RecordedEvent
 
 MAX_BODY_BYTES = 1024 * 1024
+_event = TypeAdapter(RecordedEvent)
 
 
 def to_message(event: RecordedEvent) -> Message:
@@ -53,13 +54,13 @@ def from_message(message: AbstractIncomingMessage) -> RecordedEvent:
     try:
         metadata = json.loads(str(headers["metadata"]))
         metadata |= {"correlation_id": headers["correlation_id"], "traceparent": headers.get("traceparent")}
-        return RecordedEvent.model_validate(
+        return _event.validate_python(
             {
                 "id": message.message_id,
                 "type": message.type,
                 "schema_version": headers["schema_version"],
                 "data": message.body.decode(),
-                "metadata": metadata,
+                "metadata_text": Metadata.model_validate(metadata).model_dump_json(),
                 "service": headers["service"],
                 "stream": headers["stream"],
                 "version": headers["version"],

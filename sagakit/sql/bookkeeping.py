@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ async def park(session: AsyncSession, consumer: str, recorded: RecordedEvent, re
         event_id=str(recorded.id),
         stream=recorded.stream,
         version=recorded.version,
-        message=recorded.model_dump_json(),
+        message=json.dumps(recorded.as_json(), ensure_ascii=False),
         reason=reason,
         parked_at=datetime.now(UTC),
     )

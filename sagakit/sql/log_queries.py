@@ -52,8 +52,8 @@ async def write_anew(tables: SqlReadModels, events: Iterable[RecordedEvent]) -> 
         " values (:stream, :version, :id, :type, :schema_version, :data, :metadata, :recorded_at)"
     )
     rows = [
-        event.model_dump(include={"stream", "version", "type", "schema_version", "data"})
-        | {"id": str(event.id), "metadata": event.metadata.model_dump_json(), "recorded_at": event.recorded_at.isoformat()}
+        {name: getattr(event, name) for name in ("stream", "version", "type", "schema_version", "data")}
+        | {"id": str(event.id), "metadata": event.metadata_text, "recorded_at": event.recorded_at.isoformat()}
         for event in events
     ]
     async with tables.transaction() as session:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sagakit.chain import digest, link
 from sagakit.errors import ConcurrencyError, DuplicateCommand, StoreUnavailable
-from sagakit.messages import Metadata, NewEvent, RecordedEvent
+from sagakit.messages import NewEvent, RecordedEvent
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, Snapshot, StoredLink
 from sagakit.sql.group_commit import Answer, GroupCommit
@@ -232,12 +232,12 @@ class SqliteEventStore:
             position=position,
             stream=stream,
             version=version,
-            id=event_id,
+            id=UUID(event_id),
             type=event_type,
             schema_version=schema_version,
             data=data,
-            metadata=Metadata.model_validate_json(metadata),
-            recorded_at=recorded_at,
+            metadata_text=metadata,
+            recorded_at=datetime.fromisoformat(recorded_at),
         )
 
 

@@ -33,8 +33,8 @@ def producer() -> str:
 
 
 def _event(producer: str, stream: str, version: int, position: int) -> RecordedEvent:
-    return RecordedEvent(
-        **added(version).model_dump(),
+    return RecordedEvent.of(
+        added(version),
         service=producer,
         stream=stream,
         version=version,

@@ -18,8 +18,8 @@ from sagakit.temporal.bridge import SagaStarter
 from tests.support.faulty import Begun, FaultySaga
 from tests.support.stores import open_counting
 
-BEGUN = RecordedEvent(
-    **new_event(Begun(run="r", fail=""), Metadata(correlation_id="c")).model_dump(),
+BEGUN = RecordedEvent.of(
+    new_event(Begun(run="r", fail=""), Metadata(correlation_id="c")),
     service="runs",
     stream="run-r",
     version=1,

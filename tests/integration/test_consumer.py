@@ -15,8 +15,8 @@ from tests.support.shop import added
 
 
 def _event(stream: str, version: int) -> RecordedEvent:
-    return RecordedEvent(
-        **added(version).model_dump(),
+    return RecordedEvent.of(
+        added(version),
         service="counting",
         stream=stream,
         version=version,

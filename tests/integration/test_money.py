@@ -117,6 +117,4 @@ async def test_product_sales_hold_the_largest_orders(opened: OpenService) -> Non
 
 def _recorded(event: Event, version: int) -> RecordedEvent:
     envelope = new_event(event, Metadata(correlation_id="c"))
-    return RecordedEvent(
-        **envelope.model_dump(), service="s", stream="s-1", version=version, position=version, recorded_at=datetime.now(UTC)
-    )
+    return RecordedEvent.of(envelope, service="s", stream="s-1", version=version, position=version, recorded_at=datetime.now(UTC))

@@ -72,8 +72,8 @@ async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 def _noted(note: str, stream: str, version: int = 1) -> RecordedEvent:
     envelope = new_event(Noted(text=note), Metadata(correlation_id="c"))
-    return RecordedEvent(
-        **envelope.model_dump(), service="s", stream=stream, version=version, position=version, recorded_at=datetime.now(UTC)
+    return RecordedEvent.of(
+        envelope, service="s", stream=stream, version=version, position=version, recorded_at=datetime.now(UTC)
     )
 
 

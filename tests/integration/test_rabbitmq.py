@@ -48,8 +48,8 @@ def subscription() -> Subscription:
 
 
 def _event(subscription: Subscription, position: int = 1) -> RecordedEvent:
-    return RecordedEvent(
-        **added().model_dump(),
+    return RecordedEvent.of(
+        added(),
         service=subscription.producer,
         stream="counter-a",
         version=position,

@@ -9,6 +9,7 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ async def test_a_consumer_parks_what_its_code_does_not_know(store: Path) -> None
 
         consumer = Consumer("remote", old.tables, 1, effect=effect)
         first, second = (await _log(old))[:2]
-        await consumer.handle(first.model_copy(update={"schema_version": 9}))
+        await consumer.handle(replace(first, schema_version=9))
         (parked,) = await _parked(old)
         assert f"parcel.sent 9 ({first.stream} version 1, position {first.position} of service parcels)" in parked.reason
         if second.stream == first.stream:
@@ -222,9 +223,8 @@ async def _copy(log: list[RecordedEvent], url: str) -> None:
     async with System(load_settings(database=url), NEW) as system:
         target = (await system.open("parcels")).store
         for event in log:
-            await target.append(
-                Append(event.stream, event.version - 1, (NewEvent(**event.model_dump(include=set(NewEvent.model_fields))),))
-            )
+            fields = {name: getattr(event, name) for name in NewEvent.model_fields}
+            await target.append(Append(event.stream, event.version - 1, (NewEvent(**fields),)))
 
 
 def test_verify_reads_a_postgresql_store_by_its_url(store: Path, postgres_url: str) -> None:

@@ -26,9 +26,7 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 
 
 async def _park(system: System, service: str, consumer: str, stream: str) -> None:
-    event = RecordedEvent(
-        **added().model_dump(), service=service, stream=stream, version=1, position=1, recorded_at=datetime.now(UTC)
-    )
+    event = RecordedEvent.of(added(), service=service, stream=stream, version=1, position=1, recorded_at=datetime.now(UTC))
     async with (await system.open(service)).tables.transaction() as session:
         await bookkeeping.park(session, consumer, event, "no good")
 

@@ -34,7 +34,7 @@ REGISTRY = Registry([Sent, Signed], upcasters=[to_is_called_recipient])
 
 def _stored(event_type: str, version: int, data: str) -> RecordedEvent:
     return RecordedEvent(
-        id=UUID(int=1), type=event_type, schema_version=version, data=data, metadata=Metadata(correlation_id="c", actor="kim"),
+        id=UUID(int=1), type=event_type, schema_version=version, data=data, metadata_text=Metadata(correlation_id="c", actor="kim").model_dump_json(),
         service="parcels", stream="parcel-1", version=1, position=1, recorded_at=datetime(2010, 12, 1, tzinfo=UTC),
     )  # fmt: skip
 
