@@ -18,7 +18,7 @@ from benchmarks.bench import Bench
 from benchmarks.chart import chart
 from benchmarks.databases import Postgres
 from benchmarks.log import rows as log_rows
-from benchmarks.measure import NotAvailable, Result, Row, Scale, run
+from benchmarks.measure import Result, Row, Scale, run
 from tests.support.servers import ServiceMissing, postgres
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,12 +58,7 @@ async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str
         task = progress.add_task(section, total=len(rows) * 2 * (bench.scale.rounds + 1))
         for row in rows:
             progress.update(task, description=row.name, refresh=True)
-            try:
-                result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
-            except NotAvailable as missing:
-                progress.update(task, advance=2 * (bench.scale.rounds + 1), refresh=True)
-                progress.console.print(f"[yellow]not available yet[/]  {row.name}: {missing}", soft_wrap=True)
-                continue
+            result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
             found.append(result)
             progress.console.print(
                 f"{result.verdict:>6}  {result.ratio:7.2f}  {row.name}  ({result.ours:,.1f} / {result.theirs:,.1f} {row.unit})",

@@ -17,10 +17,6 @@ Better = Literal["higher", "lower"]
 Measure = Callable[[], Awaitable[float]]
 
 
-class NotAvailable(Exception):
-    """The code does not offer yet what the row measures; the text says what is missing."""
-
-
 @dataclass(frozen=True)
 class Sides:
     """The two measures of a row. Each checks after its run that the database holds what it should."""

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.domain import SERVICE, SERVICES
-from benchmarks.measure import NotAvailable
 from sagakit.service import ServiceMap
-from sagakit.settings import Settings, load_settings
+from sagakit.settings import load_settings
 from sagakit.system import OpenService, System
 
 
@@ -23,11 +22,9 @@ async def opened(
     image_aggregates: int = 0,
     services: ServiceMap = SERVICES,
 ) -> AsyncIterator[OpenService]:
-    """Open the service ``bench`` on a database, 'sqlite' or a URL with {service}. Raises `NotAvailable`."""
-    wanted = {"group_commit": group_commit, "hash_chain": hash_chain, "image_aggregates": image_aggregates}
-    missing = [name for name, value in wanted.items() if value and name not in Settings.model_fields]
-    if missing:
-        raise NotAvailable(f"setting {', '.join(missing)}")
-    known = {name: value for name, value in wanted.items() if name in Settings.model_fields}
-    async with System(load_settings(data=data, database=database, **known), services) as system:
+    """Open the service ``bench`` on a database, 'sqlite' or a URL with {service}."""
+    settings = load_settings(
+        data=data, database=database, group_commit=group_commit, hash_chain=hash_chain, image_aggregates=image_aggregates
+    )
+    async with System(settings, services) as system:
         yield await system.open(SERVICE)

@@ -12,12 +12,11 @@ from unittest.mock import patch
 from benchmarks.bench import Bench, Connections, append_of, cancelled
 from benchmarks.databases import Database
 from benchmarks.domain import line_added
-from benchmarks.measure import Measure, NotAvailable, Sides, rate
+from benchmarks.measure import Measure, Sides, rate
 from benchmarks.ours import opened
 from benchmarks.peer import Peer
 from sagakit.ports import EventStore
 from sagakit.postgres.store import PostgresEventStore
-from sagakit.settings import Settings
 
 
 def appending(
@@ -83,14 +82,11 @@ async def _send_nothing(_: PostgresEventStore) -> None:
 @asynccontextmanager
 async def order_and_wake_up(bench: Bench, in_flight: int, count: int) -> AsyncIterator[Sides]:
     """Append on the slow disk while a woken reader follows in proven order, against a log that nobody can follow."""
-    if not hasattr(PostgresEventStore, "_send_wakes"):
-        raise NotAvailable("a store whose wake-ups can be left out")
     async with AsyncExitStack() as stack:
         database, bare = await bench.postgres.new_database(), await bench.postgres.new_database()
-        group_commit = "group_commit" in Settings.model_fields
-        ordered = (await stack.enter_async_context(opened(database.template, bench.folder, group_commit=group_commit))).store
+        ordered = (await stack.enter_async_context(opened(database.template, bench.folder, group_commit=True))).store
         with patch.object(PostgresEventStore, "_send_wakes", _send_nothing):
-            opening = opened(bare.template, bench.folder, group_commit=group_commit)
+            opening = opened(bare.template, bench.folder, group_commit=True)
             unordered = (await stack.enter_async_context(opening)).store
         async with bare.connection() as connection:
             # Without it the log has no order that a reader could prove.

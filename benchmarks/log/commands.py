@@ -16,11 +16,14 @@ from sagakit.system import OpenService
 
 
 @asynccontextmanager
-async def against_floor(bench: Bench, in_flight: int, count: int) -> AsyncIterator[Sides]:
-    """Handle commands of new aggregates, each with a key, against one raw statement with the same rows."""
+async def against_floor(bench: Bench, in_flight: int, count: int, per_aggregate: int) -> AsyncIterator[Sides]:
+    """Handle commands, each with a key, against one raw statement with the same rows.
+
+    Each aggregate gets ``per_aggregate`` of them in turn: the first one loads it, the others find it in memory.
+    """
     async with AsyncExitStack() as stack:
         database, bare = await bench.postgres.new_database(), await bench.postgres.new_database()
-        service = await stack.enter_async_context(opened(database.template, bench.folder))
+        service = await stack.enter_async_context(opened(database.template, bench.folder, image_aggregates=10_000))
         async with opened(bare.template, bench.folder):
             pass  # the same tables and indexes
         connections = await stack.enter_async_context(Connections.to(bare, in_flight))
@@ -28,7 +31,12 @@ async def against_floor(bench: Bench, in_flight: int, count: int) -> AsyncIterat
         number = bench.scale.of(count)
 
         async def handling() -> float:
-            commands = [(AddLine(basket=name), Context("benchmark", key=f"key-{name}")) for name in bench.names(number)]
+            baskets = bench.names(number // per_aggregate)
+            commands = [
+                (AddLine(basket=name), Context("benchmark", key=f"key-{name}-{turn}"))
+                for turn in range(per_aggregate)
+                for name in baskets
+            ]
             found = await rate(commands, in_flight, lambda one: service.repository.handle(Basket, *one))
             totals["ours"] += number
             await database.holds(totals["ours"], totals["ours"])

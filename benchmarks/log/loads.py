@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from benchmarks.bench import Bench
 from benchmarks.databases import Database
-from benchmarks.domain import SERVICES, AddLine, Basket, line_added, with_snapshots
+from benchmarks.domain import SERVICES, SNAPPED, AddLine, Basket, SnappedBasket, line_added
 from benchmarks.measure import Measure, Sides, milliseconds
 from benchmarks.ours import opened
 from benchmarks.peer import Peer
@@ -17,7 +17,7 @@ from sagakit.repository import Context, Repository
 
 _SEED = """
 insert into events (stream, version, id, type, schema_version, data, metadata)
-select $1, n, gen_random_uuid(), $2, $3, $4::text::jsonb, $5::text::jsonb from generate_series(1, $6::int) as n order by n
+select $1, n, gen_random_uuid(), $2, $3, $4::text::json, $5::text::json from generate_series(1, $6::int) as n order by n
 """
 _OLD_DATA = '{"sku":"WHITE-HANGING-HEART","quantity":6,"price_cents":255}'
 _CENTS = 6 * 255
@@ -68,7 +68,7 @@ def _loading(repository: Repository, basket: type, name: str, events: int, times
 @asynccontextmanager
 async def curve(bench: Bench, events: int, times: int, *, is_snapped: bool) -> AsyncIterator[Sides]:
     """Load an aggregate of so many events, against one of 100 in the same way."""
-    services, basket = with_snapshots() if is_snapped else (SERVICES, Basket)
+    services, basket = (SNAPPED, SnappedBasket) if is_snapped else (SERVICES, Basket)
     async with AsyncExitStack() as stack:
         sides: list[Measure] = []
         for length, repeats in ((events, times), (100, 50)):

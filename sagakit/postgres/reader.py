@@ -24,7 +24,7 @@ class GapHoldReader:
     """Implements the port `LogReader` on PostgreSQL."""
 
     def __init__(self, fetch: Fetch, recorded: Callable[[Any], RecordedEvent], columns: str, after: int) -> None:
-        """Begin behind a position; ``fetch`` runs a query in one statement and one transaction, ``recorded`` reads ``columns``."""
+        """Begin behind a position; ``fetch`` runs a query in one statement and transaction, ``recorded`` reads ``columns``."""
         self._fetch, self._recorded, self._last = fetch, recorded, after
         # One statement, one snapshot: rows and horizon must not be from different moments.
         self._query = (
