@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
 from sagakit.settings import load_settings
 from sagakit.system import System
@@ -23,8 +24,7 @@ async def check(folder: Path, database: str) -> Counter[str]:
         outcomes |= notes.outcomes
     async with System(load_settings(data=folder, database=database), SERVICES) as system:
         opened = await system.open("tallies")
-        reader = opened.store.reader(0)
-        events = [event async for event in _pages(reader)]
+        events = [event async for event in read_to_head(opened.store)]
         by_key = {event.metadata.command_key: event for event in events}
         assert len(by_key) == len(events), "one command has its events twice"
         done = {key: version for key, (status, version) in outcomes.items() if status == "done"}
@@ -50,12 +50,6 @@ async def check(folder: Path, database: str) -> Counter[str]:
             assert isinstance(loaded, Tally)
             assert (loaded.version, loaded.total) == (len(of_stream), total)
     return Counter([status for status, _ in outcomes.values()] + ["unknown"] * len(unknown))
-
-
-async def _pages(reader):
-    while page := await reader.read(1000):
-        for event in page:
-            yield event
 
 
 def _by_stream(events: list[RecordedEvent]) -> dict[str, list[RecordedEvent]]:
