@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from sagakit.log import read_to_head
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
 from sagakit.sql.tables import InboxRow
@@ -64,9 +65,7 @@ async def _count_open_sagas(system: System) -> int:
             # The consumer notes an event as handled once Temporal has the saga.
             inbox = select(InboxRow.stream).where(col(InboxRow.consumer).startswith("orders.saga."))
             started = set((await session.exec(inbox)).all())
-        reader, ended = orders.store.reader(0), set[str]()
-        while page := await reader.read(1000):
-            ended |= {event.stream for event in page if event.type in LAST}
+        ended = {event.stream async for event in read_to_head(orders.store) if event.type in LAST}
     return len(started - ended)
 
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from aggregates.order import OrderLine, PlaceOrder
 from aggregates.stock import SeedStock
+from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
 from sagakit.repository import Context
 from sagakit.runtime import Runtime
@@ -38,9 +39,7 @@ COMPENSATED = ["order.placed", "stock.reserved", "stock.reserved", "stock.releas
 async def _whole_log(system: System) -> list[RecordedEvent]:
     log: list[RecordedEvent] = []
     for service in system.services.services:
-        reader = (await system.open(service.name)).store.reader(0)
-        while page := await reader.read(100):
-            log += page
+        log += [event async for event in read_to_head((await system.open(service.name)).store)]
     return sorted(log, key=lambda event: event.recorded_at)
 
 
