@@ -102,7 +102,7 @@ class NewEvent(BaseModel):
 
 
 # Not pydantic, and not frozen: reading a log makes one per event, and this costs a fifth.
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class RecordedEvent:
     """An event as the log holds it.
 

@@ -172,7 +172,7 @@ async def sqlite(bench: Bench, in_flight: int, threads: int, ours: int, theirs: 
     """Append to a SQLite file, both in WAL with synchronous FULL."""
     async with AsyncExitStack() as stack:
         folder, peers = bench.folder / "sqlite", bench.folder / "peer.db"
-        service = await stack.enter_async_context(opened("sqlite", folder))
+        service = await stack.enter_async_context(opened("sqlite", folder, group_commit=True))
         peer = await stack.enter_async_context(Peer.on_sqlite(peers, threads))
 
         def counted(path: Any, query: str) -> Callable[[int], Awaitable[None]]:

@@ -71,7 +71,8 @@ def rows(bench: Bench) -> list[Row]:
         ),
         Row(
             "SQLite, 32 in flight", "eventsourcing on SQLite, 8 threads", _PER_SECOND, "higher", 3, 6,
-            lambda: appends.sqlite(bench, 32, 8, 4000, 1500), f"WAL, synchronous FULL; 8 threads are its fastest; {_LESS}",
+            lambda: appends.sqlite(bench, 32, 8, 4000, 1500),
+            f"with group commit; synchronous FULL; 8 threads are its fastest; {_LESS}",
         ),
         Row(
             "append with the hash chain, 8 concurrent", "itself without", _PER_SECOND, "higher", None, None,

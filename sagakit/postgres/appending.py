@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -36,12 +36,13 @@ class Appending:
     async def together(self, appends: Sequence[Append]) -> Sequence[Answer]:
         """Append all in one transaction; one that does not fit takes nothing from the others."""
         try:
-            rows = await self._connections.fetch(*self._group_statement(appends))
+            (row,) = await self._connections.fetch(*self._group_statement(appends))
         except (StoreUnavailable, asyncpg.PostgresError):
             # A race that the statement could not see, a member that the database refuses, or a lost answer: each member by
             # itself, and as one whose fate is unknown.
             return await asyncio.gather(*(self._settle(append) for append in appends), return_exceptions=True)  # type: ignore[return-value]
-        return [_answer(append, row) for append, row in zip(appends, rows, strict=True)]
+        positions = iter(row["positions"] or ())
+        return [_answer(*member, positions) for member in zip(appends, row["known"], row["fits"], strict=True)]
 
     async def _once(self, append: Append) -> list[int]:
         try:
@@ -150,9 +151,9 @@ def _digests(append: Append, metadata: Sequence[str]) -> list[bytes]:
     ]
 
 
-def _answer(append: Append, row: asyncpg.Record) -> Answer:
-    if row["known"] is not None:
-        return DuplicateCommand(append.key or "", CommandOutcome.model_validate_json(row["known"]))
-    if not row["fits"]:
+def _answer(append: Append, known: str | None, fits: bool, positions: Iterator[int]) -> Answer:  # noqa: FBT001 a column
+    if known is not None:
+        return DuplicateCommand(append.key or "", CommandOutcome.model_validate_json(known))
+    if not fits:
         return ConcurrencyError(append.stream, append.expected_version)
-    return list(row["positions"]) if append.events else []
+    return [next(positions) for _ in append.events]

@@ -49,6 +49,7 @@ returning position
 RECORD_OUTCOME = "insert into commands (key, outcome) values ($1, $2)"
 
 # Members: $1 number, $2 stream, $3 expected version (null for one without events), $4 key, $5 outcome.
+# Each is looked up by its index, one by one: a join, or EXISTS, lets the planner read whole tables for a few members.
 # Events: $6 member, $7 place in it from 1, $8 to $12 the event, $13 digest (chained only).
 _MEMBERS = """
 moment as materialized (select clock_timestamp() as moment),
@@ -57,20 +58,20 @@ given as (
         as given (member, stream, expected, key, outcome)
 ),
 judged as materialized (
-    select given.*, commands.outcome as known,
+    select given.*, (select outcome from commands where commands.key = given.key) as known,
         expected is null
-        or (expected = 0 or exists (select from events e where e.stream = given.stream and e.version = expected))
-        and not exists (select from events e where e.stream = given.stream and e.version = expected + 1) as fits
-    from given left join commands on commands.key = given.key
+        or (expected = 0 or (select true from events e where e.stream = given.stream and e.version = expected) is not null)
+        and (select true from events e where e.stream = given.stream and e.version = expected + 1) is null as fits
+    from given
 ),
 taken as (select * from judged where fits and known is null),
 command as (insert into commands (key, outcome) select key, outcome from taken where key is not null)
 """
+# One row: the members' verdicts in their order, and all positions, which were drawn in the order of members and events.
 _ANSWERS = """
-select member, known, fits,
-    (select array_agg(position order by position) from appended where appended.stream = judged.stream) as positions
+select array_agg(known order by member) as known, array_agg(fits order by member) as fits,
+    (select array_agg(position order by position) from appended) as positions
 from judged
-order by member
 """
 
 APPEND_GROUP = f"""
@@ -81,7 +82,7 @@ appended as (
     from moment, taken join unnest($6::int[], $7::int[], $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[])
         as event (member, n, id, type, schema_version, data, metadata) using (member)
     order by member, n
-    returning stream, position
+    returning position
 )
 {_ANSWERS}
 """  # noqa: S608 put together from constants
@@ -105,7 +106,7 @@ appended as (
     select stream, expected + n, id, type, schema_version, data::json, metadata::json, moment, hash
     from moment, taken join event using (member) join chain using (member, n)
     order by member, n
-    returning stream, position
+    returning position
 )
 {_ANSWERS}
 """  # noqa: S608 put together from constants

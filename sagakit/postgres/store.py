@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -52,6 +53,7 @@ class PostgresEventStore:
         self._wakes: list[Callable[[], None]] = []
         self._notify, self._ended = asyncio.Event(), asyncio.Event()
         self._is_closing = False
+        self._name = uuid4().hex
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -140,9 +142,13 @@ class PostgresEventStore:
         """See the port."""
         self._wakes.append(wake)
 
-    def _wake(self, *_: object) -> None:
+    def _wake(self) -> None:
         for wake in self._wakes:
             wake()
+
+    def _hear(self, _connection: object, _pid: int, _channel: str, sender: str) -> None:
+        if sender != self._name:  # its own appends have woken already
+            self._wake()
 
     async def _send_wakes(self) -> None:
         # Outside the business transaction, and one for many appends: a NOTIFY inside would serialise all commits.
@@ -152,7 +158,7 @@ class PostgresEventStore:
                 return
             self._notify.clear()
             try:
-                await self._connections.fetch(f"notify {_CHANNEL}")
+                await self._connections.fetch("select pg_notify($1, $2)", _CHANNEL, self._name)
                 await asyncio.sleep(0.01)
             except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile
@@ -164,7 +170,7 @@ class PostgresEventStore:
                 connection = await self._connections.listen()
                 try:
                     connection.add_termination_listener(lambda _: self._ended.set())
-                    await connection.add_listener(_CHANNEL, self._wake)
+                    await connection.add_listener(_CHANNEL, self._hear)
                     if not self._is_closing:
                         await self._ended.wait()
                 finally:
@@ -174,16 +180,4 @@ class PostgresEventStore:
                     await asyncio.wait_for(self._ended.wait(), 1)
 
     def _recorded(self, row: Any) -> RecordedEvent:
-        position, stream, version, event_id, event_type, schema_version, data, metadata, recorded_at = row
-        return RecordedEvent(
-            service=self.service,
-            position=position,
-            stream=stream,
-            version=version,
-            id=event_id,
-            type=event_type,
-            schema_version=schema_version,
-            data=data,
-            metadata_text=metadata,
-            recorded_at=recorded_at,
-        )
+        return RecordedEvent(self.service, *row)  # the columns stand in the order of its fields
