@@ -200,7 +200,7 @@ class Registry:
         self.upcasting = Upcasting(upcasters, self._events)
         self._read_as_stored = {key: event for key, event in self._events.items() if key not in self.upcasting.steps}
         # What `model_validate_json` would look up at each call.
-        self._decoders: dict[tuple[str, int], Callable[[str], Event]] = {
+        self._decoders: dict[tuple[str, int], Callable[[str | bytes], Event]] = {
             key: event.__pydantic_validator__.validate_json for key, event in self._read_as_stored.items()
         }
 
@@ -267,11 +267,11 @@ class Registry:
             self.event_type(*key)
         try:
             # Back to JSON at the end, so that a class reads upcast fields by the same rules as stored ones.
-            ends = [(end[:2], to_json(end[2])) for end in self.upcasting.run(key, from_json(recorded.data))]
+            ends = [((name, version), to_json(new)) for name, version, new in self.upcasting.run(key, from_json(recorded.data))]
         except Exception as error:
             why = f"its upcaster failed: {type(error).__name__}: {error}"
             raise UnreadableEvent(*key, _place(recorded), why) from error
-        return tuple(self._events[end].model_validate_json(data) for end, data in ends)
+        return tuple([self._decoders[end](data) for end, data in ends])
 
 
 def _place(recorded: NewEvent | RecordedEvent) -> str:

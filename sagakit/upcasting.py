@@ -29,7 +29,10 @@ class Upcaster:
 
     def __call__(self, fields: Fields) -> tuple[Upcasted, ...]:
         """Answer the events that a stored one means. Raises `InvalidInput` for one that was not declared, else what it raises."""
-        result = self.function(fields)
+        return self.checked(self.function(fields))
+
+    def checked(self, result: Result) -> tuple[Upcasted, ...]:
+        """Answer the events that the function returned. Raises `InvalidInput` for one that was not declared."""
         if isinstance(result, dict):
             if len(self.into) != 1:
                 raise InvalidInput(f"{self} returned fields alone, but it leads to {_listed(self.into) or 'nothing'}")
@@ -89,7 +92,10 @@ class Upcasting:
         step = self.steps.get(source)
         if step is None:
             return [(*source, fields)]
-        return [end for name, version, new in step(fields) for end in self.run((name, version), new)]
+        result = step.function(fields)
+        if isinstance(result, dict) and len(step.into) == 1:
+            return self.run(step.into[0], result)  # the usual change: one form into the next
+        return [end for name, version, new in step.checked(result) for end in self.run((name, version), new)]
 
     def _check(self, upcaster: Upcaster, path: tuple[Key, ...]) -> None:
         for target in upcaster.into:

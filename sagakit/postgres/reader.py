@@ -17,6 +17,7 @@ from typing import Any
 from sagakit.messages import RecordedEvent
 
 Fetch = Callable[..., Awaitable[list[Any]]]
+_POSITION = 2  # behind xmin and xmax
 _DRAW_BOUND = "select pg_current_xact_id()::text::bigint as bound"
 
 
@@ -28,9 +29,9 @@ class GapHoldReader:
         self._fetch, self._recorded, self._last = fetch, recorded, after
         # One statement, one snapshot: rows and horizon must not be from different moments.
         self._query = (
-            "with horizon as materialized (select pg_current_snapshot() as snapshot) "  # noqa: S608 our columns
-            "select pg_snapshot_xmin(horizon.snapshot)::text::bigint as xmin, "
-            "pg_snapshot_xmax(horizon.snapshot)::text::bigint as xmax, page.* "
+            "with horizon as materialized (select pg_snapshot_xmin(snapshot)::text::bigint as xmin, "  # noqa: S608 our columns
+            "pg_snapshot_xmax(snapshot)::text::bigint as xmax from pg_current_snapshot() as snapshot) "
+            "select xmin, xmax, page.* "
             f"from horizon left join lateral (select {columns} from events where position > $1 order by position limit $2) page "
             "on true order by page.position"
         )
@@ -40,23 +41,23 @@ class GapHoldReader:
     async def read(self, limit: int) -> list[RecordedEvent]:
         """See the port."""
         rows = await self._fetch(self._query, self._last, limit)
-        found = [row for row in rows if row["position"] is not None]
-        if not found:
+        if rows[0]["position"] is None:
             return []
         proven_up_to = self._seen_up_to if self._bound and rows[0]["xmin"] >= self._bound else 0
         last, ready = self._last, 0
-        for row in found:
-            if row["position"] != last + 1 and row["position"] > proven_up_to:
+        for row in rows:
+            position = row[_POSITION]
+            if position != last + 1 and position > proven_up_to:
                 break
-            last, ready = row["position"], ready + 1
-        if ready == len(found):
+            last, ready = position, ready + 1
+        if ready == len(rows):
             self._bound = 0
         elif not self._holds(last, rows[0]["xmax"]) or proven_up_to:
             # Drawn after the page was seen, and before anything is taken off the log: it may fail.
             self._bound = (await self._fetch(_DRAW_BOUND))[0]["bound"]
-            self._seen_up_to = found[-1]["position"]
+            self._seen_up_to = rows[-1][_POSITION]
         self._last = last
-        return [self._recorded(row[2:]) for row in found[:ready]]
+        return [self._recorded(row[_POSITION:]) for row in rows[:ready]]
 
     def _holds(self, last: int, xmax: int) -> bool:
         """Tell whether the bound in hand is good for the hole behind ``last``.

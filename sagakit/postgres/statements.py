@@ -117,7 +117,7 @@ APPEND_GROUP_CHAINED = APPEND_GROUP_CHAINED.replace("{microseconds}", _MICROSECO
 
 IS_OURS = "select position, id from events where stream = $1 and version > $2 order by version limit $3"
 
-COLUMNS = "position, stream, version, id, type, schema_version, data::text, metadata::text, recorded_at"
+COLUMNS = "position, stream, version, id, type, schema_version, data, metadata, recorded_at"
 LOAD = f"select {COLUMNS} from events where stream = $1 and version > $2 order by version"  # noqa: S608 our columns
 LINKS = f"""
 select {COLUMNS}, hash from events where (stream, version) > ($1::text, $2::int) order by stream, version limit $3

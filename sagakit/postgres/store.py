@@ -24,6 +24,7 @@ from sagakit.sql.group_commit import GroupCommit
 
 _CHANNEL = "sagakit_events"
 _CLOSING_SECONDS = 3
+_WAKE_PAUSE_SECONDS = 0.02
 
 
 class PostgresEventStore:
@@ -159,7 +160,7 @@ class PostgresEventStore:
             self._notify.clear()
             try:
                 await self._connections.fetch("select pg_notify($1, $2)", _CHANNEL, self._name)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(_WAKE_PAUSE_SECONDS)
             except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile
 
