@@ -20,7 +20,7 @@ from sagakit.ports import Append
 APPEND_RAW = """
 with command as (insert into commands (key, outcome) values ($8, $9))
 insert into events (stream, version, id, type, schema_version, data, metadata)
-values ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::jsonb) returning position
+values ($1, $2, $3, $4, $5, $6::text::json, $7::text::json) returning position
 """
 """The floor: the least that stores one event and the outcome of its command, in one statement."""
 

@@ -22,9 +22,12 @@ def admit(command: Command) -> None:
         _identifier.validate_python(command.aggregate_id)
     except ValidationError as error:
         raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
-    for place, value in _values(command):
-        if type(value) is int and abs(value) > _LARGEST_INTEGER:
-            raise InvalidInput(f"{command.command_name}: {place} is an integer of more than 64 bits")
+    for name, field in vars(command).items():
+        if type(field) is str:
+            continue  # most fields are, and nothing is to be looked for in them
+        for place, value in _values(name, field):
+            if type(value) is int and abs(value) > _LARGEST_INTEGER:
+                raise InvalidInput(f"{command.command_name}: {place} is an integer of more than 64 bits")
 
 
 def admit_events(command: Command, envelopes: Iterable[NewEvent]) -> None:
@@ -40,9 +43,9 @@ def admit_events(command: Command, envelopes: Iterable[NewEvent]) -> None:
             )
 
 
-def _values(command: Command) -> Iterable[tuple[str, object]]:
-    """List the plain values of a command, each with its place."""
-    waiting: list[tuple[str, object]] = list(vars(command).items())
+def _values(name: str, field: object) -> Iterable[tuple[str, object]]:
+    """List the plain values in a field, each with its place."""
+    waiting: list[tuple[str, object]] = [(name, field)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, BaseModel):

@@ -19,7 +19,7 @@ from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, 
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore, FailureLog
 from sagakit.snapshots import Snapshots
-from sagakit.telemetry import current_traceparent, tracer
+from sagakit.telemetry import command_span, current_traceparent
 
 _log = structlog.get_logger("sagakit.repository")
 _CONFLICT_RETRIES = 30
@@ -51,6 +51,7 @@ class Repository:
         self.store, self.registry, self.failures = store, registry, failures
         self.image = MemoryImage(0, 0) if image is None else image
         self.snapshots = Snapshots(store, registry)
+        self._creates: dict[type[Command], bool] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Aggregate:
@@ -77,7 +78,7 @@ class Repository:
         """
         admit(command)
         stream = aggregate_type.stream_of(command.aggregate_id)
-        with tracer().start_as_current_span(command.command_name, attributes={"sagakit.stream": stream}) as span:
+        with command_span(command.command_name, stream) as span:
             try:
                 outcome = await self._decide_and_append(aggregate_type, stream, command, context)
             except DuplicateCommand as duplicate:
@@ -119,9 +120,8 @@ class Repository:
     async def _until_appended(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
     ) -> CommandOutcome:
-        live = self.image.get(stream)
-        is_compared = live is None
-        live = live or await self._load(aggregate_type, command.aggregate_id)
+        known = self.image.get(stream)
+        live, is_compared = (known, False) if known else await self._begin(aggregate_type, command)
         for attempt in range(_CONFLICT_RETRIES):
             try:
                 # No look-up of the key first: the append itself finds a repeated one, whatever was decided here.
@@ -144,6 +144,8 @@ class Repository:
                 self.image.drop(stream)
                 raise
             else:
+                if known is None:
+                    self._creates[type(command)] = live.aggregate.version == 0
                 self._remember(stream, live, envelopes)
                 return outcome
         raise ConcurrencyError(stream, live.aggregate.version)
@@ -160,6 +162,16 @@ class Repository:
             return
         self.image.put(stream, live)
         self.snapshots.consider(stream, live, before)
+
+    async def _begin(self, aggregate_type: type[Aggregate], command: Command) -> tuple[Live, bool]:
+        """Return an aggregate that is not in memory, and whether it was compared with the log.
+
+        A command of a type that last began a stream is decided as if it did so again: the append notices when it does not,
+        and a refusal is compared with the log first. That saves the look for a stream that is not there.
+        """
+        if self._creates.get(type(command)) and not aggregate_type.snapshot_every:
+            return Live(aggregate_type(id=command.aggregate_id)), False
+        return await self._load(aggregate_type, command.aggregate_id), True
 
     async def _load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Live:
         stream = aggregate_type.stream_of(aggregate_id)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ def _counter(name: str) -> metrics.Counter:
     return metrics.get_meter("sagakit").create_counter(name, "1", COUNTERS[name])
 
 
+@cache
 def tracer() -> trace.Tracer:
     """Return sagakit's tracer of the provider set for this process."""
     return trace.get_tracer("sagakit")
@@ -128,6 +129,13 @@ def span_context(traceparent: str | None) -> SpanContext | None:
         return None
     context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
     return context if context.is_valid else None
+
+
+def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
+    """Run a block in the span of a command; where no provider is set it costs nothing."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return nullcontext(trace.INVALID_SPAN)
+    return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
 
 
 @contextmanager

@@ -123,6 +123,9 @@ LINKS = f"""
 select {COLUMNS}, hash from events where (stream, version) > ($1::text, $2::int) order by stream, version limit $3
 """  # noqa: S608 our columns
 
+# A NOTIFY takes an xid, so its commit would wait for the disk; a lost one costs a poll.
+NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+
 SAVE_SNAPSHOT = """
 insert into snapshots (stream, version, event_id, fingerprint, checksum, state) values ($1, $2, $3, $4, $5, $6)
 on conflict (stream) do update set version = excluded.version, event_id = excluded.event_id, fingerprint = excluded.fingerprint,

@@ -24,7 +24,7 @@ from sagakit.sql.group_commit import GroupCommit
 
 _CHANNEL = "sagakit_events"
 _CLOSING_SECONDS = 3
-_WAKE_PAUSE_SECONDS = 0.02
+_WAKE_PAUSE_SECONDS = 0.04  # at most 25 wake-ups a second: each wakes a backend and every listening process
 
 
 class PostgresEventStore:
@@ -159,7 +159,7 @@ class PostgresEventStore:
                 return
             self._notify.clear()
             try:
-                await self._connections.fetch("select pg_notify($1, $2)", _CHANNEL, self._name)
+                await self._connections.fetch(statements.NOTIFY, _CHANNEL, self._name)
                 await asyncio.sleep(_WAKE_PAUSE_SECONDS)
             except (StoreUnavailable, asyncpg.PostgresError):
                 await asyncio.sleep(0.5)  # others poll meanwhile

@@ -113,3 +113,33 @@ async def test_memory_is_bounded(counting: OpenService) -> None:
     for n in range(10):
         await small.handle(Counter, Add(counter=f"c{n}", amount=1), Context())
     assert len(small.image) == 3
+
+
+async def test_a_command_that_began_a_stream_is_expected_to_begin_the_next(
+    counting: OpenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = _count_loads(counting.repository, monkeypatch)
+    for counter in "abc":
+        assert (await counting.repository.handle(Counter, Add(counter=counter, amount=1), Context())).status == "done"
+    assert loads == [("counter-a", 0)]
+
+
+async def test_a_stream_that_is_there_after_all_is_read_and_decided_again(counting: OpenService) -> None:
+    mine, other = counting.repository, _other(counting)
+    await other.handle(Counter, Add(counter="b", amount=90), Context())
+    await _add(mine, 1)  # began counter a, so the next one is expected to be new as well
+    refused = await mine.handle(Counter, Add(counter="b", amount=20), Context(key="k"))
+    assert (refused.status, refused.version) == ("refused", 1)
+    await other.handle(Counter, Add(counter="c", amount=5), Context())
+    await mine.handle(Counter, Add(counter="d", amount=1), Context())
+    taken = await mine.handle(Counter, Add(counter="c", amount=5), Context())
+    assert (taken.status, taken.version) == ("done", 2)
+    assert (await other.load(Counter, "c")).model_dump()["total"] == 10
+
+
+async def test_a_refusal_by_an_aggregate_that_is_not_there_is_compared_with_the_log(counting: OpenService) -> None:
+    mine, other = counting.repository, _other(counting)
+    await _add(mine, 1)
+    await other.handle(Counter, Add(counter="b", amount=-50), Context())
+    assert (await mine.handle(Counter, Add(counter="b", amount=120), Context())).status == "done"
+    assert (await other.load(Counter, "b")).model_dump()["total"] == 70
