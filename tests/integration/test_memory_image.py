@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,6 @@ from sagakit.image import MemoryImage
 from sagakit.repository import Context, Repository
 from sagakit.system import OpenService
 from tests.support.shop import Add, Counter, Note
-from tests.support.stores import open_counting
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with open_counting(tmp_path, url) as opened:
-        yield opened
 
 
 def _other(counting: OpenService) -> Repository:

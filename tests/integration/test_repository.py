@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from sagakit.steps import StepRequest
 from sagakit.system import OpenService
 from sagakit.temporal.activities import command_activities
 from tests.support.shop import COUNTING, Add, Added, Counter, Hoard, Note
-from tests.support.stores import open_counting
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with open_counting(tmp_path, url) as opened:
-        yield opened
 
 
 def activity_name(made: Callable[..., Any]) -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +12,6 @@ from sagakit.retention import Retention
 from sagakit.settings import load_settings
 from sagakit.system import OpenService
 from tests.support.shop import Add, Counter
-from tests.support.stores import open_counting
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenService]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    async with open_counting(tmp_path, url) as opened:
-        yield opened
 
 
 async def test_only_what_is_over_its_time_is_forgotten_g1(counting: OpenService, monkeypatch: pytest.MonkeyPatch) -> None:
