@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from temporalio.client import Client
 
-from sagakit.cli.main import build
+from sagakit.cli.main import build, run_to_its_end
 from sagakit.cli.output import printable, runs, stderr, stdout
 from sagakit.cli.sagas import list_by_status
 from sagakit.cli.session import open_system, session_of, traced
@@ -185,4 +185,4 @@ def _look_further(ui: str, file: OrderFile, data: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli()
+    run_to_its_end(cli)

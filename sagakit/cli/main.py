@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -57,6 +59,22 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
     return cli
 
 
+def run_to_its_end(cli: typer.Typer) -> NoReturn:
+    """Run a command line and leave with its exit code, without Python's own way out.
+
+    A thread of Temporal's client may still be about to call Python then, and would end the process with SIGABRT after all
+    was done and said. Everything that has an end of its own has had it: each command closes what it opened.
+    """
+    code: object = 0
+    try:
+        cli()
+    except SystemExit as leaving:
+        code = leaving.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def main() -> None:
     """Run the console script."""
-    build()()
+    run_to_its_end(build())

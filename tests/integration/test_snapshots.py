@@ -62,7 +62,7 @@ async def test_a_snapshot_is_taken_at_each_mark_and_used(counting: OpenService, 
     ("change", "reason"),
     [
         ({"state": lambda s: s.replace("i1", "i9")}, "checksum"),
-        ({"checksum": lambda s: "0" + s[1:]}, "checksum"),
+        ({"checksum": lambda s: ("1" if s[0] == "0" else "0") + s[1:]}, "checksum"),
         ({"version": lambda v: v - 1}, "checksum"),
     ],
 )
