@@ -66,10 +66,7 @@ class Repository:
 
     def fold(self, aggregate_type: type[Aggregate], aggregate_id: str, recorded: list[RecordedEvent]) -> Aggregate:
         """Fold an aggregate from the events given. Raises `UnreadableEvent` for one that today's code cannot read."""
-        aggregate = aggregate_type(id=aggregate_id)
-        for event in recorded:
-            aggregate.evolve(self.registry.decode_all(event), version=event.version)
-        return aggregate
+        return self._evolved(Live(aggregate_type(id=aggregate_id)), recorded).aggregate
 
     async def handle(self, aggregate_type: type[Aggregate], command: Command, context: Context) -> CommandOutcome:
         """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.

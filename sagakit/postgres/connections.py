@@ -88,10 +88,6 @@ class Connections:
         """Run a statement that may be repeated, until the server answers or the seconds are over."""
         return await patiently(lambda: self.fetch(query, *values), self._seconds)
 
-    async def listen(self) -> Connection:
-        """Open a connection beside the others."""
-        return await self._connect()
-
     async def _take(self) -> Connection:
         while True:
             while self._free:
@@ -113,7 +109,7 @@ class Connections:
         self._count += 1
         made: Connection | None = None
         try:
-            made = await self._connect()
+            made = await self.connect()
             await made.execute(_BECOME_WRITER)
         except BaseException:
             if made is not None:
@@ -124,7 +120,8 @@ class Connections:
         self._in_use.add(made)
         return made
 
-    async def _connect(self) -> Connection:
+    async def connect(self) -> Connection:
+        """Open a connection beside the others; whoever asked closes it."""
         return await asyncpg.connect(
             self._url,
             timeout=_CONNECT_SECONDS,

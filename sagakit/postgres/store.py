@@ -168,7 +168,7 @@ class PostgresEventStore:
         while not self._is_closing:
             self._ended.clear()
             try:
-                connection = await self._connections.listen()
+                connection = await self._connections.connect()
                 try:
                     connection.add_termination_listener(lambda _: self._ended.set())
                     await connection.add_listener(_CHANNEL, self._hear)
