@@ -7,7 +7,7 @@ events of its stream wait behind it in order (G5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from opentelemetry.trace import SpanKind
@@ -40,8 +40,18 @@ class Consumer:
         # Effects on one read model touch shared rows: side by side they would only wait for, or lock out, each other.
         self._one_effect = asyncio.Lock()
 
-    async def handle(self, event: RecordedEvent) -> None:
-        """Handle one event; returns when its effect, or its parking, is committed."""
+    async def handle(self, events: Sequence[RecordedEvent]) -> None:
+        """Handle events, streams side by side; returns when the effect, or the parking, of each is committed."""
+        streams: dict[str, list[RecordedEvent]] = {}
+        for event in events:
+            streams.setdefault(event.stream, []).append(event)
+        await asyncio.gather(*(self._handle_stream(members) for members in streams.values()))
+
+    async def _handle_stream(self, events: Sequence[RecordedEvent]) -> None:
+        for event in events:
+            await self._handle_one(event)
+
+    async def _handle_one(self, event: RecordedEvent) -> None:
         attempt = 0
         attributes = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
         with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, attributes):

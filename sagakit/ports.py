@@ -162,15 +162,21 @@ class ReadModels(Protocol):
 
 @dataclass(frozen=True)
 class Subscription:
-    """Who wants which events: a durable consumer, the producing service and the event types."""
+    """Who is owed which events: a durable consumer, the producing service and the event types.
+
+    ``partitions`` is the number of its queues: the events of one stream are always in the same one. Behind ``backlog_limit``
+    messages that wait there, nothing more is published to it until it has caught up.
+    """
 
     consumer: str
     producer: str
     event_types: frozenset[str]
+    partitions: int = 1
+    backlog_limit: int = 10_000
 
 
-Handle = Callable[[RecordedEvent], Awaitable[None]]
-"""Handles one event; returning means that its effect is committed."""
+Handle = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+"""Handles events, those of one stream in stream order; returning means that the effect, or the parking, of each is committed."""
 
 
 class Bus(Protocol):
@@ -180,13 +186,16 @@ class Bus(Protocol):
     """
 
     async def declare(self, subscriptions: Sequence[Subscription]) -> None:
-        """Make sure that each consumer's queue and bindings exist. Repeating it changes nothing."""
+        """Make sure that each consumer's queues exist. Repeating it changes nothing."""
 
-    async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
-        """Hand events over; answer each with None (confirmed) or why its fate is unknown."""
+    async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+        """Hand events over to one consumer; answer each with None (confirmed) or why its fate is unknown."""
 
-    async def consume(self, consumer: str, handle: Handle) -> Callable[[], Awaitable[None]]:
-        """Start handing events to ``handle``; return the function that stops it after the event in hand."""
+    async def backlog(self, subscription: Subscription) -> int:
+        """Count the messages that wait for a consumer. Raises `BusUnavailable`."""
+
+    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+        """Start handing a consumer's events to ``handle``; return the function that stops it after the events in hand."""
 
     async def close(self) -> None:
         """Give connections back."""

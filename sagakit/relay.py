@@ -1,91 +1,73 @@
-"""Event to bus: publishes one service's log, in order, and moves its checkpoint over what is confirmed.
+"""Event to bus: keeps one feed at work for each subscription that its service has recorded.
 
-Delivery: at least once; an event's id is the message id, so consumers recognise a repetition. Ordering: stream order.
-One relay per service leads, by a lease row with an epoch; every checkpoint write is fenced by it (I8, B10).
+What is recorded while it runs is fed from then on; a producer neither knows its consumers nor restarts for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 
 import structlog
 
-from sagakit.errors import InfrastructureError, LeaseLost
+from sagakit.errors import InfrastructureError
+from sagakit.feed import Feed
 from sagakit.leadership import Leader
-from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus, EventStore
-from sagakit.telemetry import send_span
+from sagakit.ports import Bus, EventStore, ReadModels, Subscription
+from sagakit.shared_log import SharedLog
+from sagakit.sql import subscriptions
 
 _log = structlog.get_logger("sagakit.relay")
+_LOOK_SECONDS = 1.0
+Lead = Callable[[str], Leader]
 
 
 class Relay:
-    """The loop of one service. `run` ends only when it is cancelled or told to stop."""
+    """The loop of one service. Several processes may run it: each subscription has one leader at a time."""
 
-    def __init__(self, store: EventStore, leader: Leader, bus: Bus, batch: int, poll_seconds: float) -> None:
-        """Take what it reads from, the lease it leads by, and what it publishes to."""
-        self._store, self._leader, self._bus = store, leader, bus
+    def __init__(self, store: EventStore, tables: ReadModels, lead: Lead, bus: Bus, batch: int, poll_seconds: float) -> None:
+        """Take the log and where subscriptions are recorded; ``lead`` makes the lease on a named checkpoint."""
+        self._shared, self._service, self._tables, self._lead, self._bus = SharedLog(store), store.service, tables, lead, bus
         self._batch, self._poll_seconds = batch, poll_seconds
-        self._wake = asyncio.Event()
-        store.on_commit(self._wake.set)
-        self._is_stopping = False
+        self._feeds: dict[Subscription, tuple[Feed, asyncio.Task[None]]] = {}
+        self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """End after the batch in hand."""
-        self._is_stopping = True
-        self._wake.set()
+        """End after the batches in hand."""
+        self._stopped.set()
 
     async def run(self) -> None:
-        """Publish until stopped; trouble with the store or the bus is waited out. Raises `LogWentBack`."""
-        pause = self._poll_seconds
-        while not self._is_stopping:
-            try:
-                if await self._leader.take():
-                    await self._lead()
-                pause = self._poll_seconds
-            except LeaseLost as error:
-                _log.warning("lost the lease", reason=str(error))
-            except InfrastructureError as error:
-                _log.warning("waiting", reason=str(error))
-                pause = min(pause * 2, 5.0)
-            await self._rest(pause)
-        await self._leader.release()
-
-    async def _rest(self, seconds: float) -> None:
+        """Feed until stopped; trouble with the store or the bus is waited out. Raises `LogWentBack`."""
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
-        self._wake.clear()
+            while not self._stopped.is_set():
+                try:
+                    await self._look()
+                except InfrastructureError as error:
+                    _log.warning("waiting", service=self._service, reason=str(error))
+                await self._wait()
+        finally:
+            await self._end(list(self._feeds))
 
-    async def _lead(self) -> None:
-        reader = await self._leader.reader(self._store)
-        waiting: deque[RecordedEvent] = deque()
-        while not self._is_stopping:
-            await self._leader.renew()
-            if len(waiting) < self._batch:
-                waiting.extend(await reader.read(self._batch - len(waiting)))
-            if not waiting:
-                await self._rest(self._poll_seconds)
-                continue
-            await self._publish(waiting)
+    async def _look(self) -> None:
+        """Begin to feed who is new, and leave whom nothing is owed any more."""
+        async with self._tables.transaction() as session:
+            wanted = {subscriptions.of_row(row, self._service) for row in await subscriptions.recorded(session)}
+        await self._end([subscription for subscription in self._feeds if subscription not in wanted])
+        for subscription in wanted - self._feeds.keys():
+            leader = self._lead(subscriptions.checkpoint_of(subscription.consumer))
+            feed = Feed(subscription, self._shared, leader, self._bus, self._batch, self._poll_seconds)
+            self._feeds[subscription] = (feed, asyncio.create_task(feed.run(), name=f"feed {subscription.consumer}"))
 
-    async def _publish(self, waiting: deque[RecordedEvent]) -> None:
-        """Publish what waits; take the confirmed prefix off it. Raises the first failure after that."""
-        batch = list(waiting)
-        with send_span(f"{self._store.service}.events", [event.metadata.traceparent for event in batch]):
-            answers = await self._bus.publish(batch)
-        confirmed = next((i for i, answer in enumerate(answers) if answer is not None), len(batch))
-        if confirmed:
-            await self._leader.advance(batch[confirmed - 1].position)
-            for _ in range(confirmed):
-                waiting.popleft()
-        if confirmed < len(batch):
-            raise _as_infrastructure(answers[confirmed])
+    async def _wait(self) -> None:
+        stopping = asyncio.create_task(self._stopped.wait())
+        tasks = [task for _, task in self._feeds.values()]
+        done, _ = await asyncio.wait([stopping, *tasks], timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in done - {stopping}:
+            await task  # a feed ends by itself only for a reason
 
-
-def _as_infrastructure(failure: Exception | None) -> InfrastructureError:
-    if isinstance(failure, InfrastructureError):
-        return failure
-    return InfrastructureError(f"an event was not handed over: {failure!r}")
+    async def _end(self, subscriptions_: list[Subscription]) -> None:
+        ended = [self._feeds.pop(subscription) for subscription in subscriptions_]
+        for feed, _ in ended:
+            feed.stop()
+        await asyncio.gather(*(task for _, task in ended), return_exceptions=True)

@@ -30,7 +30,7 @@ from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.relay import Relay
 from sagakit.retention import Retention
 from sagakit.service import projection_consumer, saga_consumer
-from sagakit.sql import bookkeeping
+from sagakit.sql import subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
@@ -117,9 +117,12 @@ class Runtime:
         async with opened.tables.transaction() as session:
             for subscription in self._system.services.subscriptions():
                 if subscription.producer == opened.service.name:
-                    await bookkeeping.record_subscription(session, subscription.consumer, subscription.event_types)
-        leader = self._leader(opened, "relay")
-        self._loops.append(Relay(opened.store, leader, bus, settings.relay_batch, settings.poll_seconds))
+                    await subscriptions.record(session, subscription)
+
+        def lead(name: str) -> Leader:
+            return self._leader(opened, name)
+
+        self._loops.append(Relay(opened.store, opened.tables, lead, bus, settings.relay_batch, settings.poll_seconds))
 
     def _start_projectors(self, opened: OpenService) -> None:
         for projection in opened.service.projections:
@@ -131,16 +134,16 @@ class Runtime:
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
         services, attempts = self._system.services, self._system.settings.attempts
-        owned = {subscription.consumer for subscription in services.subscriptions()}
+        owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(consumer.name, consumer.handle))
+            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
-            if name in owned:
+            if name in owed:
                 consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(name, consumer.handle))
+                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry

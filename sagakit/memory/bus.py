@@ -18,51 +18,36 @@ class MemoryBus:
     """Implements the port `Bus`."""
 
     def __init__(self) -> None:
-        """Begin with no subscription."""
-        self._subscriptions: set[Subscription] = set()
+        """Begin with no consumer."""
         self._handlers: dict[str, Handle] = {}
         self._in_hand: dict[str, set[asyncio.Task[None]]] = {}
 
     async def declare(self, subscriptions: Sequence[Subscription]) -> None:
         """See the port."""
-        self._subscriptions.update(subscriptions)
 
-    async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
-        """See the port. Streams go side by side; inside a stream, a failure holds the later events back."""
-        answers: dict[int, Exception | None] = {}
+    async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+        """See the port. The events are handled here and now, all or none of them."""
+        handle = self._handlers.get(subscription.consumer)
+        if handle is None:
+            away = BusUnavailable(f"no consumer {subscription.consumer} runs in this process; its events wait in the log")
+            return [away for _ in events]
+        task = asyncio.ensure_future(_as_task(handle, events))
+        in_hand = self._in_hand.setdefault(subscription.consumer, set())
+        in_hand.add(task)
+        task.add_done_callback(in_hand.discard)
+        try:
+            await task
+        except Exception as error:  # noqa: BLE001 whatever it was, the events are not handled: the relay sends them again
+            return [error for _ in events]
+        return [None for _ in events]
 
-        async def in_order(members: list[RecordedEvent]) -> None:
-            failed: Exception | None = None
-            for event in members:
-                if failed is None:
-                    failed = await self._deliver(event)
-                answers[event.position] = failed
+    async def backlog(self, _subscription: Subscription) -> int:
+        """See the port. Nothing waits here: what is not handled is not taken."""
+        return 0
 
-        streams: dict[str, list[RecordedEvent]] = {}
-        for event in events:
-            streams.setdefault(event.stream, []).append(event)
-        await asyncio.gather(*(in_order(members) for members in streams.values()))
-        return [answers[event.position] for event in events]
-
-    async def _deliver(self, event: RecordedEvent) -> Exception | None:
-        for subscription in self._subscriptions:
-            if subscription.producer != event.service or event.type not in subscription.event_types:
-                continue
-            handle = self._handlers.get(subscription.consumer)
-            if handle is None:
-                return BusUnavailable(f"no consumer {subscription.consumer} runs in this process; its events wait in the log")
-            task = asyncio.ensure_future(_as_task(handle, event))
-            in_hand = self._in_hand.setdefault(subscription.consumer, set())
-            in_hand.add(task)
-            task.add_done_callback(in_hand.discard)
-            try:
-                await task
-            except Exception as error:  # noqa: BLE001 whatever it was, the event is not handled: the relay sends it again
-                return error
-        return None
-
-    async def consume(self, consumer: str, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
         """See the port."""
+        consumer = subscription.consumer
         self._handlers[consumer] = handle
 
         async def stop() -> None:
@@ -75,5 +60,5 @@ class MemoryBus:
         """See the port."""
 
 
-async def _as_task(handle: Handle, event: RecordedEvent) -> None:
-    await handle(event)
+async def _as_task(handle: Handle, events: Sequence[RecordedEvent]) -> None:
+    await handle(events)

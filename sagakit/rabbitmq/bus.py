@@ -1,4 +1,4 @@
-"""The bus on RabbitMQ: a topic exchange per service, a durable quorum queue per consumer, publisher confirms."""
+"""The bus on RabbitMQ: each subscription has its own exchange and durable quorum queues; publisher confirms."""
 
 from __future__ import annotations
 
@@ -16,21 +16,10 @@ from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Subscription
 from sagakit.rabbitmq.intake import Intake
 from sagakit.rabbitmq.messages import to_message
+from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS, Layout, layout
 
 _log = structlog.get_logger("sagakit.rabbitmq")
-_QUEUE_ARGUMENTS = {
-    "x-queue-type": "quorum",
-    # Far above any number of crashes: attempts are counted in our own database, not by the broker.
-    "x-delivery-limit": 100_000,
-    "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",
-    "x-single-active-consumer": True,  # a second process stands by, so that order per stream holds
-}
-
-
-def exchange_of(service: str) -> str:
-    """Name the exchange that carries a service's events."""
-    return f"{service}.events"
+_LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 
 
 class RabbitBus:
@@ -42,7 +31,6 @@ class RabbitBus:
         self._connections: dict[str, AbstractRobustConnection] = {}
         self._publish_channel: AbstractChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
-        self._bound: set[tuple[str, str]] = set()
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
@@ -69,25 +57,21 @@ class RabbitBus:
         try:
             channel = await connection.channel()
             for subscription in subscriptions:
-                exchange = await channel.declare_exchange(exchange_of(subscription.producer), "topic", durable=True)
-                queue = await channel.declare_queue(subscription.consumer, durable=True, arguments=dict(_QUEUE_ARGUMENTS))
-                for event_type in subscription.event_types:
-                    await queue.bind(exchange, event_type)
-                    self._bound.add((subscription.producer, event_type))
+                await _declare(channel, layout(subscription))
             await channel.close()
-        except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
+        except _LINK_ERRORS as error:
             raise BusUnavailable(f"RabbitMQ refuses the queues of this system: {error}") from error
 
-    async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+    async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         """See the port. Only Basic.Ack counts; a returned, refused or unanswered publish is never a success."""
         async with self._lock:
             try:
-                exchanges = {service: await self._exchange(service) for service in {event.service for event in events}}
-            except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
+                exchange = await self._exchange(layout(subscription))
+            except _LINK_ERRORS as error:
                 await self._drop_channel()
                 unavailable = BusUnavailable(f"RabbitMQ does not answer: {error}")
                 return [unavailable for _ in events]
-            tasks = [asyncio.ensure_future(self._publish_one(exchanges[event.service], event)) for event in events]
+            tasks = [asyncio.ensure_future(self._publish_one(exchange, event)) for event in events]
             done, pending = await asyncio.wait(tasks, timeout=self._publish_seconds)
             for task in pending:
                 task.cancel()
@@ -99,9 +83,8 @@ class RabbitBus:
             return answers
 
     async def _publish_one(self, exchange: AbstractExchange, event: RecordedEvent) -> Exception | None:
-        is_owed = (event.service, event.type) in self._bound
         try:
-            answer = await exchange.publish(to_message(event), event.type, mandatory=is_owed, timeout=self._publish_seconds)
+            answer = await exchange.publish(to_message(event), event.type, mandatory=True, timeout=self._publish_seconds)
         except asyncio.CancelledError:
             # aiormq cancels waiting publishes when the connection dies; that is no wish of ours to stop.
             return BusUnavailable("the connection ended before the confirm")
@@ -109,17 +92,15 @@ class RabbitBus:
             return BusUnavailable(f"{event.type}: {type(error).__name__} {error}")
         return None if isinstance(answer, Basic.Ack) else BusUnavailable(f"{event.type}: answered with {answer!r}")
 
-    async def _exchange(self, service: str) -> AbstractExchange:
+    async def _exchange(self, laid_out: Layout) -> AbstractExchange:
         if self._publish_channel is None:
             connection = await self._connection("publish")
             self._publish_channel = await asyncio.wait_for(
                 connection.channel(publisher_confirms=True, on_return_raises=True), self._publish_seconds
             )
-        if service not in self._exchanges:
-            self._exchanges[service] = await asyncio.wait_for(
-                self._publish_channel.declare_exchange(exchange_of(service), "topic", durable=True), self._publish_seconds
-            )
-        return self._exchanges[service]
+        if laid_out.exchange not in self._exchanges:
+            self._exchanges[laid_out.exchange] = await self._publish_channel.get_exchange(laid_out.exchange, ensure=False)
+        return self._exchanges[laid_out.exchange]
 
     async def _drop_channel(self) -> None:
         channel, self._publish_channel = self._publish_channel, None
@@ -130,16 +111,41 @@ class RabbitBus:
             except (OSError, TimeoutError, RuntimeError, AMQPError, asyncio.CancelledError) as error:
                 _log.info("channel ended before it was closed", error=repr(error))
 
-    async def consume(self, consumer: str, handle: Handle) -> Callable[[], Awaitable[None]]:
-        """See the port. Events of one stream wait for each other; different streams go side by side."""
-        intake = Intake(consumer, handle)
+    async def backlog(self, subscription: Subscription) -> int:
+        """See the port."""
+        connection = await self._connection("publish")
         try:
-            await intake.start(await self._connection("consume"), self._prefetch)
-        except (OSError, TimeoutError, RuntimeError, AMQPError) as error:
-            raise BusUnavailable(f"RabbitMQ does not give out the queue {consumer}: {error}") from error
-        return intake.stop
+            channel = await connection.channel()
+            queues = [await channel.declare_queue(name, passive=True) for name in layout(subscription).queues]
+            await channel.close()
+        except _LINK_ERRORS as error:
+            raise BusUnavailable(f"RabbitMQ does not tell what waits for {subscription.consumer}: {error}") from error
+        return sum(queue.declaration_result.message_count or 0 for queue in queues)
+
+    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+        """See the port."""
+        intakes = [Intake(queue, handle) for queue in layout(subscription).queues]
+        try:
+            for intake in intakes:
+                await intake.start(await self._connection("consume"), self._prefetch)
+        except _LINK_ERRORS as error:
+            raise BusUnavailable(f"RabbitMQ does not give out the queues of {subscription.consumer}: {error}") from error
+
+        async def stop() -> None:
+            await asyncio.gather(*(intake.stop() for intake in intakes))
+
+        return stop
 
     async def close(self) -> None:
         """See the port."""
         for connection in self._connections.values():
             await connection.close()
+
+
+async def _declare(channel: AbstractChannel, laid_out: Layout) -> None:
+    exchange = await channel.declare_exchange(
+        laid_out.exchange, laid_out.exchange_type, durable=True, arguments=dict(laid_out.exchange_arguments)
+    )
+    for name in laid_out.queues:
+        queue = await channel.declare_queue(name, durable=True, arguments=dict(QUEUE_ARGUMENTS))
+        await queue.bind(exchange, laid_out.binding_key)

@@ -1,4 +1,4 @@
-"""What comes out of one queue: events of one stream after each other, different streams side by side."""
+"""What comes out of one queue: handled in the order of delivery, as many at once as are there."""
 
 from __future__ import annotations
 
@@ -19,75 +19,71 @@ _LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 
 
 class Intake:
-    """Consumes one queue. An event is acknowledged once its effect is committed; what is not comes again."""
+    """Consumes one queue, one batch at a time. An event is acknowledged once its effect is committed; what is not comes again."""
 
-    def __init__(self, consumer: str, handle: Handle) -> None:
+    def __init__(self, queue: str, handle: Handle) -> None:
         """Name the queue and say who handles its events."""
-        self._consumer, self._handle = consumer, handle
-        # The last event of each stream that is in hand: the next one of that stream waits for it.
-        self._tails: dict[str, asyncio.Event] = {}
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._name, self._handle = queue, handle
+        self._waiting: list[tuple[AbstractIncomingMessage, RecordedEvent]] = []
+        self._arrived = asyncio.Event()
         self._is_stopping = False
 
     async def start(self, connection: AbstractRobustConnection, prefetch: int) -> None:
         """Begin to consume, at most ``prefetch`` events in hand."""
         self._channel: AbstractRobustChannel = await connection.channel()
         await self._channel.set_qos(prefetch_count=prefetch)
-        self._queue: AbstractRobustQueue = await self._channel.get_queue(self._consumer, ensure=False)  # type: ignore[assignment]
+        self._queue: AbstractRobustQueue = await self._channel.get_queue(self._name, ensure=False)  # type: ignore[assignment]
         self._tag = await self._queue.consume(self._on_message)
+        self._task = asyncio.create_task(self._work(), name=f"intake {self._name}")
 
     async def stop(self) -> None:
-        """Take nothing new, finish the events whose handling has begun."""
+        """Take nothing new, finish the batch in hand."""
         self._is_stopping = True
+        self._arrived.set()
         await self._quietly(self._queue.cancel(self._tag))
-        await asyncio.gather(*self._in_hand, return_exceptions=True)
+        await asyncio.gather(self._task, return_exceptions=True)
         await self._quietly(self._channel.close())
 
     async def _quietly(self, ending: object) -> None:
         try:
             await asyncio.wait_for(ending, 2)  # type: ignore[arg-type]
         except _LINK_ERRORS as error:
-            _log.info("the link ended before it was closed", consumer=self._consumer, error=repr(error))
+            _log.info("the link ended before it was closed", queue=self._name, error=repr(error))
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         try:
             event = from_message(message)
         except InvalidInput as error:
-            _log.error("refused a message", consumer=self._consumer, reason=str(error))
+            _log.error("refused a message", queue=self._name, reason=str(error))
             await message.reject(requeue=False)
             return
-        # No await up to here: tasks begin in the order of delivery, so the chain of a stream is in its order.
-        before, mine = self._tails.get(event.stream), asyncio.Event()
-        self._tails[event.stream] = mine
-        task = asyncio.current_task()
-        if task is not None:
-            self._in_hand.add(task)
-            task.add_done_callback(self._in_hand.discard)
-        try:
-            await self._in_turn(message, event, before)
-        finally:
-            mine.set()
-            if self._tails.get(event.stream) is mine:
-                del self._tails[event.stream]
+        self._waiting.append((message, event))
+        self._arrived.set()
 
-    async def _in_turn(self, message: AbstractIncomingMessage, event: RecordedEvent, before: asyncio.Event | None) -> None:
-        if before is not None:
-            await before.wait()
+    async def _work(self) -> None:
+        while not self._is_stopping:  # what is then left is unacknowledged: the broker gives it to the next consumer
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._waiting = self._waiting, []
+            if batch:
+                await self._handle_until_done(batch)
+
+    async def _handle_until_done(self, batch: list[tuple[AbstractIncomingMessage, RecordedEvent]]) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self._is_stopping:  # else unacknowledged: the broker gives it to the next consumer
+        while not self._is_stopping:
             try:
-                await self._handle(event)
+                await self._handle([event for _, event in batch])
             except (InfrastructureError, *_LINK_ERRORS) as error:
                 # Tried again here: given back to the broker, it would come behind later events of its stream.
-                _log.info("not handled, tried again", event_id=str(event.id), error=repr(error))
+                _log.info("not handled, tried again", queue=self._name, error=repr(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
-                await self._acknowledge(message, event)
+                await self._acknowledge(batch[-1][0])
                 return
 
-    async def _acknowledge(self, message: AbstractIncomingMessage, event: RecordedEvent) -> None:
+    async def _acknowledge(self, last: AbstractIncomingMessage) -> None:
         try:
-            await message.ack()
+            await last.ack(multiple=True)
         except _LINK_ERRORS as error:
-            _log.info("not acknowledged, it comes again", event_id=str(event.id), error=repr(error))
+            _log.info("not acknowledged, it comes again", queue=self._name, error=repr(error))

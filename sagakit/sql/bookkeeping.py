@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import LeaseLost
 from sagakit.messages import RecordedEvent
-from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow, SubscriptionRow
+from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow
 
 BEHIND = "waits behind an earlier event of its stream"
 
@@ -102,15 +101,10 @@ async def park(session: AsyncSession, consumer: str, recorded: RecordedEvent, re
         ParkedRow,
         consumer=consumer,
         event_id=str(recorded.id),
+        producer=recorded.service,
         stream=recorded.stream,
         version=recorded.version,
         message=json.dumps(recorded.as_json(), ensure_ascii=False),
         reason=reason,
         parked_at=datetime.now(UTC),
     )
-
-
-async def record_subscription(session: AsyncSession, consumer: str, event_types: Iterable[str]) -> None:
-    """Record, in the producing service, that a consumer is owed these events."""
-    for event_type in event_types:
-        await insert_if_new(session, SubscriptionRow, consumer=consumer, event_type=event_type)

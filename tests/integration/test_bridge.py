@@ -52,7 +52,7 @@ async def test_what_is_refused_for_good_is_counted_and_parked_g5(tmp_path: Path)
     with pytest.raises(InvalidInput, match="faulty-saga/r cannot be started: no"):
         await _starter(client)(BEGUN)
     async with open_counting(tmp_path, None) as opened:
-        await Consumer("c", opened.tables, 2, before=_starter(client)).handle(BEGUN)
+        await Consumer("c", opened.tables, 2, before=_starter(client)).handle([BEGUN])
         async with opened.tables.transaction() as session:
             assert (await session.exec(select(ParkedRow.stream))).all() == ["run-r"]
     assert client.calls == 3

@@ -38,8 +38,8 @@ async def test_a_repeated_event_has_one_effect_g3(counting: OpenService) -> None
         effects.append(event.version)
 
     consumer, event = Consumer("c", counting.tables, 3, effect=effect), _event("counter-a", 1)
-    await consumer.handle(event)
-    await consumer.handle(event)
+    await consumer.handle([event])
+    await consumer.handle([event])
     assert effects == [1]
 
 
@@ -53,7 +53,7 @@ async def test_a_failed_effect_leaves_no_inbox_row_g3(counting: OpenService) -> 
         rows = (await _session.exec(select(InboxRow))).all()
         assert len(rows) == 1
 
-    await Consumer("c", counting.tables, 5, effect=effect).handle(_event("counter-a", 1))
+    await Consumer("c", counting.tables, 5, effect=effect).handle([_event("counter-a", 1)])
     assert attempts == [1, 1, 1]
     assert await _parked(counting) == []
 
@@ -68,6 +68,6 @@ async def test_a_poison_event_parks_its_stream_and_no_other_g5(counting: OpenSer
 
     consumer = Consumer("c", counting.tables, 2, effect=effect)
     for event in (_event("counter-bad", 1), _event("counter-bad", 2), _event("counter-good", 1)):
-        await consumer.handle(event)
+        await consumer.handle([event])
     assert effects == [("counter-good", 1)]
     assert await _parked(counting) == [("counter-bad", 1), ("counter-bad", 2)]

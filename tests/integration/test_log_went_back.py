@@ -15,12 +15,13 @@ from sqlmodel import Field, SQLModel
 from sagakit import Projection, projects
 from sagakit.cli.doctor import _service
 from sagakit.errors import LogWentBack
+from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import Registry
-from sagakit.ports import Append
+from sagakit.ports import Append, Subscription
 from sagakit.projector import Projector
-from sagakit.relay import Relay
+from sagakit.shared_log import SharedLog
 from sagakit.system import OpenService
 from tests.support.shop import Added, added
 from tests.support.stores import open_counting
@@ -55,9 +56,11 @@ async def restored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def test_the_relay_stops_and_names_the_remedy_a9(restored: OpenService) -> None:
-    relay = Relay(restored.store, Leader(restored.tables, "relay", "after", 30), MemoryBus(), 10, 0.01)
+    subscription = Subscription("relay", "counting", frozenset({"counter.added"}))
+    leader = Leader(restored.tables, "relay", "after", 30)
+    feed = Feed(subscription, SharedLog(restored.store), leader, MemoryBus(), 10, 0.01)
     with pytest.raises(LogWentBack, match=r"counting ends at position 1, and its checkpoint relay stands at 3: .* one backup"):
-        await asyncio.wait_for(relay.run(), 20)
+        await asyncio.wait_for(feed.run(), 20)
 
 
 async def test_the_projector_stops_as_well_a9(restored: OpenService) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,11 +14,13 @@ from aio_pika.abc import AbstractChannel
 from sqlmodel import select
 
 from sagakit.errors import BusUnavailable
+from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Append, Subscription
-from sagakit.rabbitmq.bus import _QUEUE_ARGUMENTS, RabbitBus, exchange_of
-from sagakit.relay import Relay
+from sagakit.rabbitmq.bus import RabbitBus
+from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS
+from sagakit.shared_log import SharedLog
 from sagakit.sql.tables import CheckpointRow
 from sagakit.system import OpenService
 from tests.support.shop import added
@@ -58,72 +60,71 @@ def _event(subscription: Subscription, position: int = 1) -> RecordedEvent:
     )
 
 
-async def _unbind(operator: AbstractChannel, consumer: str, producer: str) -> Callable[[], Any]:
+async def _unbind(operator: AbstractChannel, consumer: str) -> Callable[[], Any]:
     """Take the binding away; return what puts it back."""
     queue = await operator.get_queue(consumer, ensure=False)
-    await queue.unbind(exchange_of(producer), "counter.added")
-    return lambda: queue.bind(exchange_of(producer), "counter.added")
+    await queue.unbind(consumer, "")
+    return lambda: queue.bind(consumer, "")
 
 
 async def test_a_message_that_no_queue_takes_is_no_success_b4(
     bus: RabbitBus, operator: AbstractChannel, subscription: Subscription
 ) -> None:
     await bus.declare([subscription])
-    assert await bus.publish([_event(subscription)]) == [None]
-    repair = await _unbind(operator, subscription.consumer, subscription.producer)
-    (answer,) = await bus.publish([_event(subscription, 2)])
+    assert await bus.publish(subscription, [_event(subscription)]) == [None]
+    repair = await _unbind(operator, subscription.consumer)
+    (answer,) = await bus.publish(subscription, [_event(subscription, 2)])
     assert isinstance(answer, BusUnavailable)
     assert "counter.added" in str(answer)
     await repair()
-    assert await bus.publish([_event(subscription, 3)]) == [None]
+    assert await bus.publish(subscription, [_event(subscription, 3)]) == [None]
 
 
-async def test_the_relay_keeps_what_was_returned_and_drains_after_the_repair_b4(
-    bus: RabbitBus, operator: AbstractChannel, counting: OpenService
+async def test_a_feed_keeps_what_was_returned_and_repairs_the_binding_b4(
+    bus: RabbitBus, operator: AbstractChannel, counting: OpenService, subscription: Subscription
 ) -> None:
-    # The store's service is called counting, so the exchange is shared with other tests: the queue is taken away at the end.
-    wanted = Subscription(f"q{uuid.uuid4().hex[:8]}", "counting", frozenset({"counter.added"}))
-    await bus.declare([wanted])
-    repair = await _unbind(operator, wanted.consumer, "counting")
-    returned = asyncio.Event()
+    await bus.declare([subscription])
+    await _unbind(operator, subscription.consumer)
+    positions: list[int] = []
 
     class Watched(RabbitBus):
-        async def publish(self, events: Any) -> list[Exception | None]:
-            answers = await bus.publish(events)
+        async def declare(self, wanted: Sequence[Subscription]) -> None:
+            if positions:  # the first time nothing is returned yet
+                await bus.declare(wanted)
+
+        async def publish(self, wanted: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+            answers = await bus.publish(wanted, events)
             if any(answers):
-                returned.set()
+                positions.append(await _position(counting, wanted))
             return answers
 
     for version in range(3):
         await counting.store.append(Append("counter-a", version, (added(version),)))
-    leader = Leader(counting.tables, "relay", "one", 30)
-    relay = Relay(counting.store, leader, Watched("", 1, 1), 10, 0.02)
-    task = asyncio.create_task(relay.run())
-    await asyncio.wait_for(returned.wait(), 20)
-    assert await _position(counting) == 0
+    leader = Leader(counting.tables, subscription.consumer, "one", 30)
+    feed = Feed(subscription, SharedLog(counting.store), leader, Watched("", 1, 1), 10, 0.02)
+    task = asyncio.create_task(feed.run())
     received: list[RecordedEvent] = []
 
-    async def handle(event: RecordedEvent) -> None:
-        received.append(event)
+    async def handle(events: Sequence[RecordedEvent]) -> None:
+        received.extend(events)
 
-    stop = await bus.consume(wanted.consumer, handle)
-    await repair()
+    stop = await bus.consume(subscription, handle)
     log = await counting.store.load("counter-a")
     await until(lambda: {event.id for event in received} == {event.id for event in log}, "all events after the repair")
-    await until(lambda: _is_at(counting, log[-1].position), "the checkpoint at the end")
+    await until(lambda: _is_at(counting, subscription, log[-1].position), "the checkpoint at the end")
+    assert positions[0] == 0
     await stop()
-    relay.stop()
+    feed.stop()
     await task
-    await operator.queue_delete(wanted.consumer)
 
 
-async def _position(counting: OpenService) -> int:
+async def _position(counting: OpenService, subscription: Subscription) -> int:
     async with counting.tables.transaction() as session:
-        return (await session.exec(select(CheckpointRow.position).where(CheckpointRow.name == "relay"))).one()
+        return (await session.exec(select(CheckpointRow.position).where(CheckpointRow.name == subscription.consumer))).one()
 
 
-async def _is_at(counting: OpenService, position: int) -> bool:
-    return await _position(counting) == position
+async def _is_at(counting: OpenService, subscription: Subscription, position: int) -> bool:
+    return await _position(counting, subscription) == position
 
 
 async def test_a_full_queue_refuses_and_that_is_no_success_b12(
@@ -131,14 +132,13 @@ async def test_a_full_queue_refuses_and_that_is_no_success_b12(
 ) -> None:
     """Our queues refuse when full; the default of a queue, to drop its oldest message, would lose it in silence."""
     arguments = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-max-length": 3}
-    exchange = await operator.declare_exchange(exchange_of(subscription.producer), "topic", durable=True)
+    exchange = await operator.declare_exchange(subscription.consumer, "fanout", durable=True)
     queue = await operator.declare_queue(subscription.consumer, durable=True, arguments=dict(arguments))
-    await queue.bind(exchange, "counter.added")
-    bus._bound.add((subscription.producer, "counter.added"))
+    await queue.bind(exchange, "")
     events = [_event(subscription, position) for position in range(1, 41)]
     confirmed: list[RecordedEvent] = []
     for event in events:
-        (answer,) = await bus.publish([event])
+        (answer,) = await bus.publish(subscription, [event])
         if answer is not None:
             assert isinstance(answer, BusUnavailable)
             break
@@ -155,11 +155,11 @@ async def test_our_queues_refuse_when_they_are_full_b12(
     bus: RabbitBus, operator: AbstractChannel, subscription: Subscription
 ) -> None:
     """Declared otherwise, the broker would refuse the same name with other arguments."""
-    assert _QUEUE_ARGUMENTS["x-overflow"] == "reject-publish"
+    assert QUEUE_ARGUMENTS["x-overflow"] == "reject-publish"
     await bus.declare([subscription])
     with pytest.raises(aio_pika.exceptions.ChannelPreconditionFailed, match="x-overflow"):
         await operator.declare_queue(
-            subscription.consumer, durable=True, arguments={**_QUEUE_ARGUMENTS, "x-overflow": "drop-head"}
+            subscription.consumer, durable=True, arguments={**QUEUE_ARGUMENTS, "x-overflow": "drop-head"}
         )
 
 
@@ -188,17 +188,17 @@ async def test_a_publish_whose_fate_is_unknown_is_no_success_b5(
     await bus.open()
     try:
         await bus.declare([subscription])
-        assert await bus.publish([_event(subscription)]) == [None]
+        assert await bus.publish(subscription, [_event(subscription)]) == [None]
         channel = bus._publish_channel
         with monkeypatch.context() as broken:
-            broken.setitem(bus._exchanges, subscription.producer, _Exchange(trouble))
-            answers = await bus.publish([_event(subscription, 2), _event(subscription, 3)])
+            broken.setitem(bus._exchanges, subscription.consumer, _Exchange(trouble))
+            answers = await bus.publish(subscription, [_event(subscription, 2), _event(subscription, 3)])
             assert [type(answer) for answer in answers] == [BusUnavailable, BusUnavailable]
         # What was on its way on that channel is unknown, so the channel is not used again.
         assert channel is not None
         assert channel.is_closed
         bus._exchanges.clear()
-        assert await bus.publish([_event(subscription, 2)]) == [None]
+        assert await bus.publish(subscription, [_event(subscription, 2)]) == [None]
     finally:
         await bus.close()
 
@@ -209,9 +209,9 @@ async def test_a_caller_that_is_cancelled_is_cancelled(rabbitmq_url: str, subscr
     await bus.open()
     try:
         await bus.declare([subscription])
-        await bus.publish([_event(subscription)])
-        bus._exchanges[subscription.producer] = _Exchange("silent")  # type: ignore[assignment]
-        publishing = asyncio.create_task(bus.publish([_event(subscription, 2)]))
+        await bus.publish(subscription, [_event(subscription)])
+        bus._exchanges[subscription.consumer] = _Exchange("silent")  # type: ignore[assignment]
+        publishing = asyncio.create_task(bus.publish(subscription, [_event(subscription, 2)]))
         await until(bus._lock.locked, "the publish to be on its way")
         publishing.cancel()
         with pytest.raises(asyncio.CancelledError):

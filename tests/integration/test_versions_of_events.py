@@ -157,11 +157,11 @@ async def test_a_consumer_parks_what_its_code_does_not_know(store: Path) -> None
 
         consumer = Consumer("remote", old.tables, 1, effect=effect)
         first, second = (await _log(old))[:2]
-        await consumer.handle(replace(first, schema_version=9))
+        await consumer.handle([replace(first, schema_version=9)])
         (parked,) = await _parked(old)
         assert f"parcel.sent 9 ({first.stream} version 1, position {first.position} of service parcels)" in parked.reason
         if second.stream == first.stream:
-            await consumer.handle(second)
+            await consumer.handle([second])
             assert len(await _parked(old)) == 2
 
 
@@ -180,8 +180,8 @@ async def test_the_events_of_a_split_share_one_inbox_row_and_one_transaction(sto
         consumer = Consumer("remote", new.tables, 3, effect=effect)
         delivered = next(event for event in await _log(new) if event.type == "parcel.delivered")
         for event in await new.store.load(delivered.stream):
-            await consumer.handle(event)
-            await consumer.handle(event)
+            await consumer.handle([event])
+            await consumer.handle([event])
         async with new.tables.transaction() as session:
             (row,) = (await session.exec(select(parcels_new.NewParcelRow))).all()
             inbox = (await session.exec(select(InboxRow))).all()

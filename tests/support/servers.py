@@ -112,7 +112,7 @@ def rabbitmq() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="sagakit-mq-"))
     port, dist, epmd = free_port(), free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\n")
-    (folder / "enabled_plugins").write_text("[].\n")
+    (folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
     env = {
         "PATH": os.environ["PATH"] + ":/usr/sbin:/usr/bin",
         "LANG": "C.UTF-8",

@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from sagakit.sql.tables import TABLES
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -57,6 +55,41 @@ create table commands (
 """
 
 
+def _beside_the_log() -> None:
+    big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    op.create_table(
+        "sagakit_checkpoints",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("position", big, nullable=False),
+        sa.Column("epoch", big, nullable=False),
+        sa.Column("owner", sa.String, nullable=False),
+        sa.Column("leased_until", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "sagakit_inbox",
+        sa.Column("consumer", sa.String, primary_key=True),
+        sa.Column("event_id", sa.String, primary_key=True),
+        sa.Column("stream", sa.String, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("handled_at", sa.DateTime, nullable=False),
+    )
+    op.create_table(
+        "sagakit_parked",
+        sa.Column("consumer", sa.String, primary_key=True),
+        sa.Column("event_id", sa.String, primary_key=True),
+        sa.Column("stream", sa.String, nullable=False, index=True),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("parked_at", sa.DateTime, nullable=False),
+    )
+    op.create_table(
+        "sagakit_subscriptions",
+        sa.Column("consumer", sa.String, primary_key=True),
+        sa.Column("event_type", sa.String, primary_key=True),
+    )
+
+
 def upgrade() -> None:
     """Create all of it."""
     connection = op.get_bind()
@@ -64,5 +97,4 @@ def upgrade() -> None:
     for statement in script.split(";"):
         if statement.strip():
             connection.execute(sa.text(statement))
-    for table in TABLES:
-        table.__table__.create(connection)  # type: ignore[attr-defined]
+    _beside_the_log()

@@ -1,4 +1,4 @@
-"""The relay over both databases: log order, a checkpoint over what is confirmed, one leader at a time (G3, I8, failures B1, B2, B10)."""
+"""A feed over both databases: log order, a checkpoint over what is confirmed, one leader at a time (G3, I8, failures B1, B2, B10)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import pytest
 from sqlmodel import select
 
 from sagakit.errors import BusUnavailable, LeaseLost
+from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Append
-from sagakit.relay import Relay
+from sagakit.ports import Append, Subscription
+from sagakit.shared_log import SharedLog
 from sagakit.sql.tables import CheckpointRow
 from sagakit.system import OpenService
 from tests.support.shop import added
 from tests.support.waiting import until
+
+SUBSCRIPTION = Subscription("c", "counting", frozenset({"counter.added"}))
 
 
 class RecordingBus:
@@ -35,7 +38,10 @@ class RecordingBus:
     def ids(self) -> list[UUID]:
         return [event_id for batch in self.batches for event_id in batch]
 
-    async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+    async def declare(self, _subscriptions: Sequence[Subscription]) -> None:
+        pass
+
+    async def publish(self, _subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         self.batches.append([event.id for event in events])
         await self.open.wait()
         return [BusUnavailable("refused by the test") if event.position in self.refused else None for event in events]
@@ -56,18 +62,18 @@ class WatchedLeader(Leader):
             raise
 
 
-def _relay(counting: OpenService, bus: Any, owner: str = "one", lease: float = 30, batch: int = 7) -> tuple[Relay, WatchedLeader]:
-    leader = WatchedLeader(counting.tables, "relay", owner, lease)
-    return Relay(counting.store, leader, bus, batch, 0.02), leader
+def _feed(counting: OpenService, bus: Any, owner: str = "one", lease: float = 30, batch: int = 7) -> tuple[Feed, WatchedLeader]:
+    leader = WatchedLeader(counting.tables, "subscription c", owner, lease)
+    return Feed(SUBSCRIPTION, SharedLog(counting.store), leader, bus, batch, 0.02), leader
 
 
 @asynccontextmanager
-async def _running(relay: Relay) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(relay.run())
+async def _running(feed: Feed) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(feed.run())
     try:
         yield task
     finally:
-        relay.stop()
+        feed.stop()
         await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 20)
 
 
@@ -82,8 +88,8 @@ async def _append(counting: OpenService, streams: int, versions: int, before: in
 
 async def _checkpoint(counting: OpenService) -> CheckpointRow:
     async with counting.tables.transaction() as session:
-        found = (await session.exec(select(CheckpointRow).where(CheckpointRow.name == "relay"))).first()
-    return found or CheckpointRow(name="relay")
+        found = (await session.exec(select(CheckpointRow).where(CheckpointRow.name == "subscription c"))).first()
+    return found or CheckpointRow(name="subscription c")
 
 
 def _stands_at(counting: OpenService, event: RecordedEvent) -> Callable[[], Any]:
@@ -95,8 +101,8 @@ def _stands_at(counting: OpenService, event: RecordedEvent) -> Callable[[], Any]
 
 async def test_it_publishes_in_log_order_and_moves_its_checkpoint_to_the_end_g3(counting: OpenService) -> None:
     bus, log = RecordingBus(), await _append(counting, 5, 6)
-    relay, _ = _relay(counting, bus)
-    async with _running(relay):
+    feed, _ = _feed(counting, bus)
+    async with _running(feed):
         await until(lambda: len(bus.ids) == 30, "all events")
         log = await _append(counting, 5, 2, before=6)  # a commit wakes it
         await until(_stands_at(counting, log[-1]), "the checkpoint at the end")
@@ -108,8 +114,8 @@ async def test_the_checkpoint_moves_over_the_confirmed_prefix_only_g3(counting: 
     """The events behind a failed one are confirmed too, and are sent again all the same: none is passed over (B1, B2)."""
     bus, log = RecordingBus(), await _append(counting, 5, 2)
     bus.refused = {log[3].position}
-    relay, _ = _relay(counting, bus, batch=20)
-    async with _running(relay):
+    feed, _ = _feed(counting, bus, batch=20)
+    async with _running(feed):
         await until(lambda: len(bus.batches) >= 3, "two more attempts")
         assert (await _checkpoint(counting)).position == log[2].position
         assert bus.batches[0] == [event.id for event in log]
@@ -120,26 +126,26 @@ async def test_the_checkpoint_moves_over_the_confirmed_prefix_only_g3(counting: 
     assert bus.batches[-1] == [event.id for event in log[3:]]
 
 
-async def test_a_relay_that_dies_before_its_mark_is_followed_by_one_that_sends_the_same_again_g3(counting: OpenService) -> None:
+async def test_a_feed_that_dies_before_its_mark_is_followed_by_one_that_sends_the_same_again_g3(counting: OpenService) -> None:
     bus, log = RecordingBus(), await _append(counting, 2, 2)
     bus.open.clear()
-    relay, _ = _relay(counting, bus, lease=0.2)
-    async with _running(relay) as task:
+    feed, _ = _feed(counting, bus, lease=0.2)
+    async with _running(feed) as task:
         await until(lambda: bus.batches, "the first publish")
         task.cancel()
     assert (await _checkpoint(counting)).position == 0
     bus.open.set()
-    heir, _ = _relay(counting, bus, "two")
+    heir, _ = _feed(counting, bus, "two")
     async with _running(heir):
         await until(_stands_at(counting, log[-1]), "the checkpoint at the end")
     assert bus.batches == [[event.id for event in log]] * 2
 
 
-async def test_a_second_relay_stands_by_until_the_lease_of_a_silent_leader_has_ended_i8(counting: OpenService) -> None:
+async def test_a_second_feed_stands_by_until_the_lease_of_a_silent_leader_has_ended_i8(counting: OpenService) -> None:
     one, two = RecordingBus(), RecordingBus()
     log = await _append(counting, 2, 2)
-    first, _ = _relay(counting, one, "one", lease=1.5)
-    second, _ = _relay(counting, two, "two", lease=1.5)
+    first, _ = _feed(counting, one, "one", lease=1.5)
+    second, _ = _feed(counting, two, "two", lease=1.5)
     async with _running(first) as leading:
         await until(_stands_at(counting, log[-1]), "the first to lead")
         async with _running(second):
@@ -158,13 +164,13 @@ async def test_a_second_relay_stands_by_until_the_lease_of_a_silent_leader_has_e
             assert taken.leased_until > held.leased_until
 
 
-async def test_a_relay_that_was_replaced_while_it_published_changes_nothing_i8(counting: OpenService) -> None:
+async def test_a_feed_that_was_replaced_while_it_published_changes_nothing_i8(counting: OpenService) -> None:
     """It hears of its success only after another has led (B10): its own mark comes too late and is refused."""
     slow, quick = RecordingBus(), RecordingBus()
     log = await _append(counting, 2, 2)
     slow.open.clear()
-    old, old_leader = _relay(counting, slow, "old", lease=0.2, batch=2)
-    new, _ = _relay(counting, quick, "new", lease=30)
+    old, old_leader = _feed(counting, slow, "old", lease=0.2, batch=2)
+    new, _ = _feed(counting, quick, "new", lease=30)
     async with _running(old):
         await until(lambda: slow.batches, "the old one to publish")
         async with _running(new):
@@ -178,26 +184,26 @@ async def test_a_relay_that_was_replaced_while_it_published_changes_nothing_i8(c
             assert slow.ids == [event.id for event in log[:2]]  # and it publishes no more
 
 
-async def test_a_relay_that_stops_hands_its_lease_over_at_once(counting: OpenService) -> None:
+async def test_a_feed_that_stops_hands_its_lease_over_at_once(counting: OpenService) -> None:
     bus, log = RecordingBus(), await _append(counting, 1, 1)
-    first, _ = _relay(counting, bus, "one", lease=300)
+    first, _ = _feed(counting, bus, "one", lease=300)
     async with _running(first):
         await until(_stands_at(counting, log[-1]), "the first")
-    assert await Leader(counting.tables, "relay", "two", 300).take()
+    assert await Leader(counting.tables, "subscription c", "two", 300).take()
 
 
 @pytest.mark.parametrize("failure", [ValueError("a driver's own error"), OSError("away")])
-async def test_whatever_a_bus_answers_the_relay_lives_on_g3(counting: OpenService, failure: Exception) -> None:
+async def test_whatever_a_bus_answers_the_feed_lives_on_g3(counting: OpenService, failure: Exception) -> None:
     log = await _append(counting, 1, 1)
     answers: list[Exception | None] = [failure, None]
 
     class Odd(RecordingBus):
-        async def publish(self, events: Sequence[RecordedEvent]) -> list[Exception | None]:
-            await super().publish(events)
+        async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+            await super().publish(subscription, events)
             return [answers.pop(0) for _ in events]
 
     bus = Odd()
-    relay, _ = _relay(counting, bus)
-    async with _running(relay):
+    feed, _ = _feed(counting, bus)
+    async with _running(feed):
         await until(_stands_at(counting, log[-1]), "the second attempt")
     assert bus.ids == [log[0].id] * 2

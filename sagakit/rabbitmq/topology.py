@@ -1,0 +1,46 @@
+"""What a subscription is on the broker: an exchange of its own, and a durable quorum queue for each partition behind it.
+
+With one partition: fanout exchange and queue, both named like the consumer. With N: an exchange ``<consumer>.of<N>`` that hashes
+the header ``stream`` over the queues ``<consumer>.of<N>.<k>``. One active consumer for each queue keeps the order per stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sagakit.ports import Subscription
+
+QUEUE_ARGUMENTS: dict[str, Any] = {
+    "x-queue-type": "quorum",
+    # Far above any number of crashes: attempts are counted in our own database, not by the broker.
+    "x-delivery-limit": 100_000,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-single-active-consumer": True,  # a second process stands by, so that order per stream holds
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names and kinds of one consumer's exchange and queues."""
+
+    exchange: str
+    exchange_type: str
+    exchange_arguments: dict[str, Any]
+    queues: tuple[str, ...]
+    binding_key: str
+
+
+def layout_of(consumer: str, partitions: int) -> Layout:
+    """Lay a consumer with so many partitions out."""
+    if partitions == 1:
+        return Layout(consumer, "fanout", {}, (consumer,), "")
+    name = f"{consumer}.of{partitions}"
+    queues = tuple(f"{name}.{number}" for number in range(partitions))
+    return Layout(name, "x-consistent-hash", {"hash-header": "stream"}, queues, "1")
+
+
+def layout(subscription: Subscription) -> Layout:
+    """Lay a subscription out."""
+    return layout_of(subscription.consumer, subscription.partitions)

@@ -1,0 +1,55 @@
+"""The subscriptions that a producing service has recorded: always inside the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from sagakit.ports import Subscription
+from sagakit.sql.bookkeeping import insert_if_new
+from sagakit.sql.tables import SubscriptionRow
+
+
+def checkpoint_of(consumer: str) -> str:
+    """Name the checkpoint that is a subscription's cursor."""
+    return f"subscription {consumer}"
+
+
+async def record(session: AsyncSession, subscription: Subscription, *, is_external: bool = False) -> None:
+    """Record that a consumer is owed these events; one that is there takes the new types, partitions and limit.
+
+    Other partitions than before are an exchange of queues: the former number stands beside the new one until it is done.
+    """
+    types = sorted(subscription.event_types)
+    is_new = await insert_if_new(
+        session,
+        SubscriptionRow,
+        consumer=subscription.consumer,
+        event_types=types,
+        partitions=subscription.partitions,
+        backlog_limit=subscription.backlog_limit,
+        is_external=is_external,
+    )
+    if is_new:
+        return
+    row = (await session.exec(select(SubscriptionRow).where(SubscriptionRow.consumer == subscription.consumer))).one()
+    if row.partitions != subscription.partitions and row.former_partitions is None:
+        row.former_partitions, row.partitions = row.partitions, subscription.partitions
+    row.event_types, row.backlog_limit = types, subscription.backlog_limit
+    session.add(row)
+
+
+async def recorded(session: AsyncSession) -> list[SubscriptionRow]:
+    """List the subscriptions, by name."""
+    return list((await session.exec(select(SubscriptionRow).order_by(SubscriptionRow.consumer))).all())
+
+
+def of_row(row: SubscriptionRow, producer: str) -> Subscription:
+    """Read a recorded subscription."""
+    return Subscription(row.consumer, producer, frozenset(row.event_types), row.partitions, row.backlog_limit)
+
+
+async def note_trouble(session: AsyncSession, consumer: str, trouble: str | None) -> None:
+    """Say why nothing reaches a consumer, or that it does again."""
+    statement = update(SubscriptionRow).where(col(SubscriptionRow.consumer) == consumer).values(trouble=trouble)
+    await session.exec(statement)
