@@ -2,7 +2,9 @@
 
 SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
-│   └── StepRefused          a saga's step was refused by the aggregate that it went to
+│   ├── StepRefused          a saga's step was refused by the aggregate that it went to
+│   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
+│   └── NotInTime            what a saga waited for did not come within its time
 ├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
@@ -19,6 +21,7 @@ InvalidInput                 what was given cannot be used; the text names place
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from sagakit.outcome import CommandOutcome
@@ -49,6 +52,24 @@ class StepRefused(DomainError, code="step_refused"):
         """State which step, which rule, and the participant's words."""
         super().__init__(reason)
         self.step, self.refusal, self.reason = step, refusal, reason
+
+
+class StepTimedOut(DomainError, code="step_timed_out"):
+    """A saga's step was not done within the time that the saga gives it. It may have taken effect: its undo knows."""
+
+    def __init__(self, step: str, seconds: float, last: str) -> None:
+        """State which step, its time in seconds, and what its last attempt said."""
+        super().__init__(f"{step} was not done within {seconds:g} s: {last}")
+        self.step, self.seconds, self.reason = step, seconds, last
+
+
+class NotInTime(DomainError, code="not_in_time"):
+    """What a saga waited for, an event or a person's answer, did not come within its time."""
+
+    def __init__(self, what: str, within: timedelta | None) -> None:
+        """Name it, and how long the saga waited."""
+        super().__init__(f"{what} did not come within {within}")
+        self.what, self.within = what, within
 
 
 class InfrastructureError(SagakitError):

@@ -142,7 +142,7 @@ class ServiceMap:
         wanted: list[Subscription] = []
         for service in self.services:
             for saga in service.sagas:
-                wanted += self._grouped(saga_consumer(service, saga), [saga.starts_on])
+                wanted += self._grouped(saga_consumer(service, saga), [saga.starts_on, *saga.expects])
             for projection in service.projections:
                 foreign = [event for event in projection.handlers if self.producer_of(event) is not service]
                 wanted += self._grouped(projection_consumer(service, projection), foreign)
