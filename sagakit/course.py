@@ -13,9 +13,10 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.errors import InvalidInput, StepRefused, StepTimedOut
     from sagakit.letterbox import Letterbox
     from sagakit.messages import Command
+    from sagakit.saga_journal import RECORD_DECISION, Decision
     from sagakit.sending import request_of, send
     from sagakit.step_table import StepTable
-    from sagakit.steps import Kind, Step, StepReply, StepRequest, Undo, Verdict
+    from sagakit.steps import Kind, Recovery, Step, StepReply, StepRequest, Undo, Verdict
 
 
 class ForcedEnd(Exception):
@@ -37,9 +38,39 @@ class Course:
         self.letters = Letterbox(self.table)
         self.undos: list[Undo] = []
         self.groups = 0
+        self._decisions = 0
         self.is_after_pivot = False
         self.cancelled_by: str | None = None
+        self.recovery: Recovery | None = None
+        self.only_known = False
         self.serves: Callable[[str], bool] = lambda _: True
+
+    def look_back(self) -> None:
+        """Do nothing new from here on: look up what was done, wait for nothing, and undo from the first step that was not done.
+
+        So ends a run that is a recovery: what an earlier run did is known to it only once it has come past it.
+        """
+        self.only_known = self.letters.is_hurried = self.desk.is_hurried = True
+
+    async def record(self, action: str, about: str, actor: str, reason: str) -> None:
+        """Put what a person decided into the log of the saga's service."""
+        self._decisions += 1
+        info = workflow.info()
+        await workflow.execute_activity(
+            RECORD_DECISION,
+            Decision(
+                saga=info.workflow_id,
+                run_id=info.run_id,
+                number=self._decisions,
+                action=action,
+                about=about,
+                actor=actor,
+                reason=reason,
+                correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
+            ),
+            start_to_close_timeout=timedelta(seconds=30),
+            summary=f"{action} by {actor}"[:200],
+        )
 
     def kind_of(
         self, name: str, commands: Sequence[Command], undos: Sequence[Command], *, pivot: bool, group: int | None
@@ -55,6 +86,10 @@ class Course:
             if not self.serves(command.command_name):
                 raise InvalidInput(f"{name}: no service in the list of services handles {command.command_name}")
         return "pivot" if pivot else "retriable" if self.is_after_pivot else "compensable" if undos else "read-only"
+
+    def looked_up(self, request: StepRequest) -> StepRequest:
+        """Turn a request into one that does nothing new, where that is called for."""
+        return request.model_copy(update={"only_if_done": True}) if self.only_known else request
 
     async def once(self, step: Step, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
         """Send a step whose refusal, or whose end of time, makes the saga compensate. Raises `StepRefused`, `StepTimedOut`."""
@@ -77,6 +112,7 @@ class Course:
                     self.table.mark(step, "refused")
                     raise
                 verdict = await self.desk.decide(step, failure.reason)
+                await self.record(verdict.action, f"step {step.number}, {step.name}", verdict.actor, verdict.reason)
                 if verdict.action == "complete":
                     raise ForcedEnd(verdict) from None
                 if verdict.action == "skip":

@@ -5,6 +5,7 @@ SagakitError
 │   ├── StepRefused          a saga's step was refused by the aggregate that it went to
 │   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
 │   └── NotInTime            what a saga waited for did not come within its time
+├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
 ├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
@@ -108,6 +109,15 @@ class TemporalUnavailable(InfrastructureError):
 
 class LeaseLost(InfrastructureError):
     """Another process took the lease over; whatever this one wanted to write was not written."""
+
+
+class SagaNotStarted(SagakitError):
+    """An event is for a saga that has never begun. It may be early: it is tried again, and parked when nothing comes of it."""
+
+    def __init__(self, saga: str, event_type: str) -> None:
+        """Name both."""
+        super().__init__(f"{event_type} is for {saga}, which has never been started")
+        self.saga, self.event_type = saga, event_type
 
 
 class LogWentBack(SagakitError):

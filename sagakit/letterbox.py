@@ -28,6 +28,7 @@ class Letterbox:
     def __init__(self, table: StepTable) -> None:
         """Begin empty."""
         self._table = table
+        self.is_hurried = False
         self._seen: dict[str, None] = {}
         self._letters: list[tuple[Arrived, Event]] = []
 
@@ -58,21 +59,21 @@ class Letterbox:
             event = self.take(event_type, match)
             if event is not None:
                 found.append(event)
-            return bool(found)
+            return bool(found) or self.is_hurried
 
         if is_here():
-            return found[0]
+            return _first(found, event_type, within)
         waits = f"`{event_type.event_name}`" + (f" until {workflow.now() + within:%Y-%m-%d %H:%M:%S}" if within else "")
-        self._table.wait_for(waits)
-        try:
-            await workflow.wait_condition(is_here, timeout=within, timeout_summary=f"waits for {event_type.event_name}")
-        except TimeoutError:
-            raise NotInTime(event_type.event_name, within) from None
-        finally:
-            self._table.waited_for(waits)
-        return found[0]
+        await self._table.wait(waits, is_here, within)
+        return _first(found, event_type, within)
 
     @property
     def unclaimed(self) -> tuple[str, ...]:
         """Name what came and was never waited for."""
         return tuple(f"{arrived.type} {arrived.id}" for arrived, _ in self._letters)
+
+
+def _first(found: list[E], event_type: type[E], within: timedelta | None) -> E:
+    if not found:  # nothing is waited for any more
+        raise NotInTime(event_type.event_name, within)
+    return found[0]

@@ -40,7 +40,9 @@ class Reach:
         for service in self._services.services:
             found += [f"aggregate {a.category} ({service.name})" for a in _where(service, reads)]
             found += [f"projection {p.name} ({service.name})" for p in service.projections if reads(p.handlers)]
-            found += [f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on]) or sends(s)]
+            found += [
+                f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on, *s.expects]) or sends(s)
+            ]
         return tuple(found)
 
 

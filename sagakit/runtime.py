@@ -35,7 +35,10 @@ from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
+from sagakit.temporal.executions import Executions
+from sagakit.temporal.journal import recording
 from sagakit.temporal.plugin import CommandRouting, workflow_runner
+from sagakit.temporal.watch import SagaWatch
 
 _log = structlog.get_logger("sagakit.runtime")
 Role = Literal["commands", "relay", "consumers", "projections", "sagas"]
@@ -59,7 +62,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
+        self._loops: list[Relay | Projector | Retention | HorizonWatch | SagaWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -89,6 +92,8 @@ class Runtime:
             if "relay" in self._roles:
                 await self._start_relay(service, bus)
             self._add_loops(service)
+        if "sagas" in self._roles and any(service.service.sagas for service in opened):
+            self._loops.append(SagaWatch(Executions(self._client)))
         self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
         self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
 
@@ -161,6 +166,7 @@ class Runtime:
             activities += command_activities(service, opened.repository, settings.batch_concurrency)
         if "sagas" in self._roles:
             activities += service.activities
+            activities += [recording(opened.store)] if service.sagas else []
         workflows = list(service.sagas) if "sagas" in self._roles else []
         if not activities and not workflows:
             return
@@ -171,7 +177,9 @@ class Runtime:
                 workflows=workflows,
                 activities=activities,
                 interceptors=[CommandRouting(self._system.services)],
-                workflow_runner=workflow_runner(tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})),
+                workflow_runner=workflow_runner(
+                    tuple({e.__module__.partition(".")[0] for saga in service.sagas for e in (saga.starts_on, *saga.expects)})
+                ),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.
                 deployment_config=WorkerDeploymentConfig(

@@ -21,9 +21,9 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.errors import InvalidInput
     from sagakit.messages import Command, Event
     from sagakit.outcomes import run_to_an_outcome
-    from sagakit.sending import recovery, request_of
+    from sagakit.sending import request_of
     from sagakit.shielding import shielded
-    from sagakit.steps import Answer, Arrived, Question, StepReply, Undo, Verdict
+    from sagakit.steps import Answer, Arrived, Question, StepReply, Undo, Verdict, Wish
 
 E = TypeVar("E", bound=Event)
 _group: ContextVar[int | None] = ContextVar("group", default=None)
@@ -111,9 +111,10 @@ class Saga:
             self.course.undos.append(Undo(step, key, undos))
         request = request_of(self.saga_name, commands, key)
         if kind in ("compensable", "read-only"):
-            if recovery() == "compensate":
-                request = request.model_copy(update={"only_if_done": True})
-            sending = self.course.once(step, commands[0], request, within)
+            sending = self.course.once(step, commands[0], self.course.looked_up(request), within)
+        elif kind == "pivot":
+            request = self.course.looked_up(request)
+            sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         else:
             sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.
@@ -158,7 +159,9 @@ class Saga:
         if len(set(choices)) <= 1:
             raise InvalidInput(f"{question!r}: a question needs two choices or more")
         asking = self.course.desk.ask(Question(text=question, choices=tuple(choices)), within)
-        return (await shielded(asking))[0] if self.course.is_after_pivot else await asking
+        answer = (await shielded(asking))[0] if self.course.is_after_pivot else await asking
+        await shielded(self.course.record(f"answer {answer.choice}", question, answer.actor, answer.reason))
+        return answer
 
     async def conclude(self, command: Command) -> StepReply:
         """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
@@ -202,6 +205,20 @@ class Saga:
     @answer_question.validator
     def _check_answer(self, answer: Answer) -> None:
         self.course.desk.check_answer(answer)
+
+    @workflow.update(name="cancel_saga", description="Undo what was done, as long as the saga is before its pivot")
+    async def cancel_saga(self, wish: Wish) -> str:
+        """Make the saga compensate because a person wants it."""
+        self.course.cancelled_by = f"{wish.actor}: {wish.reason}"
+        await self.course.record("cancel", self.saga_name, wish.actor, wish.reason)
+        return "cancelled"
+
+    @cancel_saga.validator
+    def _check_cancel(self, wish: Wish) -> None:
+        if not wish.actor.strip() or not wish.reason.strip():
+            raise ValueError("a decision needs an actor and a reason")
+        if self.course.is_after_pivot:
+            raise ValueError("the saga is behind its pivot: what is done cannot be undone any more")
 
     @workflow.query(name="steps", description="The steps so far, and how the saga stands")
     def show_steps(self) -> dict[str, Any]:

@@ -16,15 +16,16 @@ with workflow.unsafe.imports_passed_through():
 
     from sagakit.errors import StepRefused, StepTimedOut
     from sagakit.messages import Command
-    from sagakit.steps import NOT_DONE, RECOVERY, StepReply, StepRequest
+    from sagakit.steps import RECOVERY, Recovery, StepReply, StepRequest
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=60)
 _RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20))
 
 
-def recovery() -> str:
-    """Say what an operator began this run for: *resume*, *compensate*, or nothing for a run like any other."""
-    return str(workflow.memo_value(RECOVERY, ""))
+def recovery() -> Recovery | None:
+    """Say what a person began this run for; None for a run like any other."""
+    found = workflow.memo_value(RECOVERY, None)
+    return None if found is None else Recovery.model_validate(found)
 
 
 def request_of(saga_name: str, commands: Sequence[Command], key: str) -> StepRequest:
@@ -77,8 +78,3 @@ async def send(command: Command, request: StepRequest, within: timedelta | None)
         return reply
     finally:
         span.end()
-
-
-def was_not_done(error: BaseException) -> bool:
-    """Tell whether a step of a recovery was left undone because it had not been done before."""
-    return isinstance(error, StepRefused) and error.refusal == NOT_DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sagakit.aggregate import Aggregate
@@ -12,6 +13,7 @@ from sagakit.messages import Command, Event, Registry
 from sagakit.ports import Subscription
 from sagakit.projection import Projection
 from sagakit.saga import Saga
+from sagakit.saga_journal import SagaDecided
 from sagakit.upcasting import Upcaster
 
 
@@ -47,7 +49,7 @@ class ServiceMap:
         if len(self._by_name) != len(self.services):
             raise InvalidInput("two services share a name in the list of services")
         self.registry = Registry(
-            (event for service in self.services for event in service.events),
+            chain((event for service in self.services for event in service.events), [SagaDecided]),
             (command for service in self.services for command in service.commands),
             (upcaster for service in self.services for upcaster in service.upcasters),
         )
@@ -73,7 +75,7 @@ class ServiceMap:
     def _check_readers(self) -> None:
         for service in self.services:
             for saga in service.sagas:
-                self._refuse_missed_versions(f"saga {saga.saga_name}", [saga.starts_on])
+                self._refuse_missed_versions(f"saga {saga.saga_name}", [saga.starts_on, *saga.expects])
             for projection in service.projections:
                 self._refuse_missed_versions(f"projection {projection.name}", projection.handlers)
 
@@ -130,6 +132,10 @@ class ServiceMap:
             if command.command_name == command_name:
                 return service.name
         return None
+
+    def is_recorded_by_a_service(self, event: type[Event]) -> bool:
+        """Tell whether an event is one of a service's, and not sagakit's own."""
+        return event in self._event_owner
 
     def producer_of(self, event: type[Event]) -> Service:
         """Find the service whose aggregates record an event."""

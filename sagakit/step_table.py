@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -40,13 +44,18 @@ class StepTable:
             workflow.upsert_search_attributes([SAGA_STATUS.value_set(status)])
         self.show()
 
-    def wait_for(self, what: str) -> None:
-        """Say what the saga waits for."""
+    async def wait(self, what: str, is_here: Callable[[], bool], within: timedelta | None) -> None:
+        """Wait for a condition, in sight: until it holds, or its time is over."""
         self._waits.append(what)
         self.show()
-
-    def waited_for(self, what: str) -> None:
-        """Take it back."""
+        # No `finally`: a saga that is evicted from a worker's cache ends here too, and may show nothing any more.
+        try:
+            await workflow.wait_condition(is_here, timeout=within, timeout_summary=what[:200])
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            self._waits.remove(what)
+            raise
         self._waits.remove(what)
         self.show()
 

@@ -14,7 +14,7 @@ from sagakit.messages import Command
 SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 CORRELATION_ID = SearchAttributeKey.for_keyword("CorrelationId")
 RECOVERY = "recovery"
-"""The memo of a run that an operator began for a saga that had ended without an outcome: *resume* or *compensate*."""
+"""The memo of a run that a person began for a saga that had ended without an outcome: a `Recovery`."""
 
 Status = Literal["running", "asking", "compensating", "completed", "compensated", "parked"]
 Kind = Literal["read-only", "compensable", "pivot", "retriable"]
@@ -90,6 +90,14 @@ class Answer(BaseModel):
     reason: str
 
 
+class Wish(BaseModel):
+    """Who wants something of a saga, and why."""
+
+    model_config = ConfigDict(frozen=True)
+    actor: str
+    reason: str
+
+
 class Arrived(BaseModel):
     """An event as it is handed to a saga that may wait for it."""
 
@@ -100,6 +108,20 @@ class Arrived(BaseModel):
     stream: str
     version: int
     data: str
+
+
+class Recovery(BaseModel):
+    """A run that goes on, or undoes, where an earlier one of the same saga ended without an outcome.
+
+    ``letters`` and ``answers`` are what the earlier run was told.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    way: Literal["resume", "compensate"]
+    actor: str
+    reason: str
+    letters: tuple[Arrived, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass

@@ -29,6 +29,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
+    "sagakit.sagas.late_events": "Events that came for a saga that had ended, by saga and type",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
 }
 """Every counter, with what it counts."""
@@ -195,3 +196,9 @@ class ServiceGauge:
 def horizon_age() -> ServiceGauge:
     """Return the gauge of the age of the writing transaction that holds a log's readers back."""
     return ServiceGauge("sagakit.log.horizon_age", "s", "Age of the oldest open writing transaction in the log's cluster")
+
+
+@cache
+def lost_sagas() -> ServiceGauge:
+    """Return the gauge of the sagas that ended without an outcome, and that nobody has begun anew."""
+    return ServiceGauge("sagakit.sagas.lost", "{saga}", "Sagas that ended without an outcome: a person has to decide")

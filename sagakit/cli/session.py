@@ -18,6 +18,9 @@ from sagakit.service import Service, ServiceMap
 from sagakit.settings import Settings, load_settings
 from sagakit.system import System
 from sagakit.telemetry import meter_provider, resource_of, span_processors
+from sagakit.temporal.executions import Executions
+from sagakit.temporal.locate import require
+from sagakit.temporal.plugin import connect
 
 
 @dataclass
@@ -93,3 +96,9 @@ async def open_system(session: Session) -> AsyncIterator[System]:
     """Open a system whose databases are opened on use."""
     async with System(session.settings, session.services) as system:
         yield system
+
+
+async def executions_of(context: typer.Context) -> Executions:
+    """Reach the sagas of the Temporal server that runs."""
+    settings = session_of(context).settings
+    return Executions(await connect(require(settings).address, settings.temporal_namespace))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import structlog
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from sagakit.errors import InvalidInput, TemporalUnavailable
+from sagakit.errors import InvalidInput, SagaNotStarted, TemporalUnavailable
 from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Arrived
+from sagakit.telemetry import count
+
+_log = structlog.get_logger("sagakit.bridge")
 
 # Answers that the same request gets again: the consumer counts them, and parks the event.
 _REFUSALS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE)
@@ -28,9 +32,41 @@ class SagaStarter:
 
         Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused, `UnreadableEvent`.
         """
-        for event in self._registry.decode_all(recorded):
+        for part, event in enumerate(self._registry.decode_all(recorded)):
             if type(event) is self._saga.starts_on:
                 await self._start(event, recorded)
+            elif type(event) in self._saga.expects:
+                await self._hand_over(event, recorded, part)
+
+    async def _hand_over(self, event: Event, recorded: RecordedEvent, part: int) -> None:
+        """Give an event to the saga it is for. One that has ended takes nothing more: that is counted and logged."""
+        workflow_id = self._saga.workflow_id(event)
+        arrived = Arrived(
+            id=f"{recorded.id}/{part}" if part else str(recorded.id),
+            type=event.event_name,
+            schema_version=event.schema_version,
+            stream=recorded.stream,
+            version=recorded.version,
+            data=event.model_dump_json(),
+        )
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            await handle.signal("sagakit_event", arrived)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise TemporalUnavailable(f"{workflow_id} was not told of {arrived.type}: {error.message}") from error
+            await self._refuse_unknown(workflow_id, arrived)
+            _log.warning("an event came after its saga had ended", saga=workflow_id, type=arrived.type, event_id=arrived.id)
+            count("sagakit.sagas.late_events", saga=self._saga.saga_name, type=arrived.type)
+
+    async def _refuse_unknown(self, workflow_id: str, arrived: Arrived) -> None:
+        """Raise `SagaNotStarted` where there has never been such a saga: the event may be early, and is tried again."""
+        try:
+            await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise SagaNotStarted(workflow_id, arrived.type) from None
+            raise TemporalUnavailable(f"{workflow_id} could not be looked at: {error.message}") from error
 
     async def _start(self, event: Event, recorded: RecordedEvent) -> None:
         workflow_id = self._saga.workflow_id(event)
