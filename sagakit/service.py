@@ -126,10 +126,10 @@ class ServiceMap:
                     return service, projection
         raise UnknownMessage("read model", name, [p.name for s in self.services for p in s.projections])
 
-    def queue_of(self, command_name: str) -> str | None:
+    def queue_of(self, command: str) -> str | None:
         """Name the Temporal task queue on which a command is served: its service's name."""
-        for command, (service, _) in self._command_owner.items():
-            if command.command_name == command_name:
+        for known, (service, _) in self._command_owner.items():
+            if known.command_name == command:
                 return service.name
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -26,14 +26,13 @@ from temporalio.workflow import ActivityHandle
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.saga import Saga
-from sagakit.service import ServiceMap
 
 PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
 
 
 async def connect(address: str, namespace: str) -> Client:
     """Connect to a server. Raises `TemporalUnavailable`, naming the address or the namespace."""
-    _require_replay_safe_tracing()
+    require_replay_safe_tracing()
     try:
         client = await Client.connect(
             address,
@@ -63,10 +62,17 @@ def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
+class Queues(Protocol):
+    """Knows on which task queue a command is served."""
+
+    def queue_of(self, command: str) -> str | None:
+        """Name the queue; None for a command that nobody handles."""
+
+
 class CommandRouting(Interceptor):
     """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue."""
 
-    def __init__(self, services: ServiceMap) -> None:
+    def __init__(self, services: Queues) -> None:
         """Take the list of services."""
         self._services = services
 
@@ -92,7 +98,7 @@ class CommandRouting(Interceptor):
         return Inbound
 
 
-def _require_replay_safe_tracing() -> None:
+def require_replay_safe_tracing() -> None:
     """Set a provider that records nothing where none is set; refuse one that would double spans at every replay."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(create_tracer_provider(sampler=ALWAYS_OFF))
