@@ -1,5 +1,7 @@
 """Given events, when a command, then events or a refusal; and old events in today's form: tests without any server.
 
+`rehearsing` plays sagas with services that are only played, on a dev server that skips time: see `sagakit.temporal.rehearsal`.
+
 Every scenario also checks what the repository relies on: deciding is pure (the same answer twice, the state untouched),
 and an event that went through JSON is the event that was decided. Source: given/when/then of event-sourced deciders,
 https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider
@@ -16,7 +18,26 @@ from uuid import UUID
 from sagakit.aggregate import Aggregate
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Metadata, NewEvent, Registry
+from sagakit.temporal.participants import FAULTS, Call, Fault
+from sagakit.temporal.rehearsal import Played, Scenario, Stage, rehearsing
 from sagakit.upcasting import Key
+
+__all__ = [
+    "FAULTS",
+    "Call",
+    "Decided",
+    "Fault",
+    "Given",
+    "ImpureHandler",
+    "ImpureUpcaster",
+    "Played",
+    "Scenario",
+    "Stage",
+    "Upcast",
+    "given",
+    "rehearsing",
+    "upcast",
+]
 
 A = TypeVar("A", bound=Aggregate)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from temporalio import activity
@@ -23,6 +23,7 @@ is lost; the next attempt finds it done. *silent*: it takes effect and never ans
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 _NO_LIMIT_SECONDS = 365 * 24 * 3600
 _SILENT_ATTEMPTS = 3
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class Participants:
         if fault == "late" and attempt == 1:
             raise RuntimeError("rehearsed: its answer is lost")
         if fault == "silent" and not self.decisions and _is_to_be_silent(attempt):
-            await asyncio.sleep(0)
-            raise RuntimeError("rehearsed: no answer ever comes")
+            limit = activity.info().schedule_to_close_timeout or timedelta(seconds=_SILENT_ATTEMPTS)
+            # A few attempts over the step's whole time, not hundreds.
+            raise ApplicationError("rehearsed: no answer ever comes", next_retry_delay=min(limit, _DAY) / _SILENT_ATTEMPTS)
         return StepReply(done=sum(done))
 
     def _do(self, name: str, key: str, fields: dict[str, Any], request: StepRequest) -> bool:

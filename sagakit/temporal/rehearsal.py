@@ -80,7 +80,7 @@ class Stage:
 
     def __init__(self, client: Client, services: ServiceMap) -> None:
         """Take a client of a server that skips time."""
-        self._client, self._services = client, services
+        self.client, self._services = client, services
 
     async def play(
         self,
@@ -99,7 +99,7 @@ class Stage:
         twice when ``doubled``; ``answers`` are given in the order it asks; what is parked is decided by ``verdict``.
         """
         workflow_id = f"{saga.workflow_id(event)}~{uuid.uuid4().hex[:8]}"
-        handle: WorkflowHandle[Any, SagaResult] = self._client.get_workflow_handle(workflow_id, result_type=SagaResult)
+        handle: WorkflowHandle[Any, SagaResult] = self.client.get_workflow_handle(workflow_id, result_type=SagaResult)
         wanted = faults or {}
 
         async def on_call(number: int) -> None:
@@ -112,14 +112,14 @@ class Stage:
         routing = CommandRouting(_OneQueue(self._services, queue))
         modules = {e.__module__.partition(".")[0] for e in (saga.starts_on, *saga.expects)}
         async with Worker(
-            self._client,
+            self.client,
             task_queue=queue,
             workflows=[saga],
             activities=cast.activities(commands),
             interceptors=[routing],
             workflow_runner=workflow_runner(tuple(modules)),
         ):
-            await self._client.start_workflow(
+            await self.client.start_workflow(
                 saga.__name__,
                 event,
                 id=workflow_id,
