@@ -39,6 +39,7 @@ _LOOK_SECONDS = 0.02
 class Played:
     """How a rehearsal went. ``status`` is *completed*, *compensated*, or *failed* for a mistake in the saga behind its pivot."""
 
+    workflow_id: str
     status: str
     reason: str
     was_parked: bool
@@ -142,7 +143,9 @@ class Stage:
             finally:
                 was_parked = await _ended(conducting)
             shown = await handle.query("steps")
-        played = Played(status, reason, was_parked, tuple(cast.calls), cast.standing, tuple(shown["steps"]), unmatched)
+        played = Played(
+            workflow_id, status, reason, was_parked, tuple(cast.calls), cast.standing, tuple(shown["steps"]), unmatched
+        )
         played.check()
         return played
 

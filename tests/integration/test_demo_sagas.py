@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from aggregates.order import OrderLine, OrderPlaced
-from aggregates.order_return import ReturnLine, ReturnOpened
 from sagakit.testing import Stage, rehearsing
+from tests.replay.samples import ORDER, RETURN
 from worker.services import SERVICES
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
@@ -22,26 +19,6 @@ from workflows.order_return import TakeReturn
 async def stage(temporal_binary: Path) -> AsyncIterator[Stage]:
     async with rehearsing(SERVICES, temporal_binary) as stage:
         yield stage
-
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PRICE = Decimal("2.50")
-ORDER = OrderPlaced(
-    order_id="7",
-    customer="c",
-    country="United Kingdom",
-    placed_at=NOON,
-    lines=tuple(OrderLine(product=product, quantity=2, unit_price=PRICE) for product in ("a", "b")),
-    total=4 * PRICE,
-)
-RETURN = ReturnOpened(
-    return_id="C7",
-    customer="c",
-    country="United Kingdom",
-    placed_at=NOON,
-    lines=(ReturnLine(product="a", quantity=1, unit_price=PRICE),),
-    refund=PRICE,
-)
 
 
 async def test_every_failure_of_an_order_ends_right_g4(stage: Stage) -> None:
