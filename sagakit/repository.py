@@ -96,15 +96,18 @@ class Repository:
         The fence: when the do has no outcome yet, its key is taken here, so that a late do is refused (failures D1, D2).
         """
         stream = aggregate_type.stream_of(command.aggregate_id)
-        fence = CommandOutcome(status="fenced", stream=stream, code="fenced", reason="its undo came first")
-        try:
-            await self.store.append(Append(stream, 0, (), do_key, fence))
-            done = fence
-        except DuplicateCommand as duplicate:
-            done = duplicate.outcome
-        if done.status != "done":
+        if (await self.fence(stream, do_key)).status != "done":
             return CommandOutcome(status="nothing_to_undo", stream=stream)
         return await self.handle(aggregate_type, command, context)
+
+    async def fence(self, stream: str, key: str) -> CommandOutcome:
+        """Return what became of the command with this key; one that nothing became of yet never will: its key is taken."""
+        fence = CommandOutcome(status="fenced", stream=stream, code="fenced", reason="its undo came first")
+        try:
+            await self.store.append(Append(stream, 0, (), key, fence))
+        except DuplicateCommand as duplicate:
+            return duplicate.outcome
+        return fence
 
     async def _decide_and_append(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context

@@ -25,7 +25,7 @@ class StepRequest(BaseModel):
     """What a command activity receives. Item ``i`` has the idempotency key ``<key>/<i>``; the undo of it ``<key>/<i>/undo``.
 
     ``attempt`` counts what a person had tried again: a refusal is remembered under its key, so each has a key of its own.
-    With ``only_if_done`` nothing is done: the outcome of what was done before is looked up.
+    With ``only_if_done`` nothing is done: what was done before is looked up, and what was not never will be.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -77,7 +77,7 @@ async def _handle_one(
     )
     try:
         if request.only_if_done:
-            return await _looked_up(repository, key)
+            return await _looked_up(repository, aggregate_type.stream_of(command.aggregate_id), key)
         if request.is_undo:
             return await repository.undo(aggregate_type, command, context, key)
         return await repository.handle(aggregate_type, command, context)
@@ -91,9 +91,10 @@ def _own_key(request: StepRequest, key: str) -> str:
     return f"{key}/undo{attempt}" if request.is_undo else f"{key}{attempt}"
 
 
-async def _looked_up(repository: Repository, key: str) -> CommandOutcome:
-    outcome = await repository.store.outcome(key)
-    if outcome is None:
+async def _looked_up(repository: Repository, stream: str, key: str) -> CommandOutcome:
+    """Return what was done. What was not done is fenced: an attempt of an earlier run may still be on its way."""
+    outcome = await repository.fence(stream, key)
+    if outcome.status == "fenced":
         raise ApplicationError(
             "it had not been done", type=NOT_DONE, non_retryable=True, category=ApplicationErrorCategory.BENIGN
         )

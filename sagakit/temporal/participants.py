@@ -90,11 +90,12 @@ class Participants:
 
     def _do(self, name: str, key: str, fields: dict[str, Any], request: StepRequest) -> bool:
         known = self._effects.get(key)
-        if known == "done":
+        if known in ("done", "undone"):
             return True
-        if known in ("fenced", "undone"):
+        if known == "fenced":
             raise _refusal("its undo came first", "fenced")
         if request.only_if_done:
+            self._effects[key] = "fenced"
             raise _refusal("it had not been done", NOT_DONE)
         self._effects[key] = "done"
         self.calls.append(Call(name, key, fields, is_undo=False, effect="done"))
