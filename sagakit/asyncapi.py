@@ -19,6 +19,8 @@ from sagakit.errors import InvalidInput
 from sagakit.service import ServiceMap
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# What pydantic writes under these may lack the offset, or have the sign, that the formats' RFC 3339 does not allow.
+_LOOSE_FORMATS = {"date-time", "time", "duration"}
 _TEXT = {"type": "string", "minLength": 1}
 HEADERS: dict[str, Any] = {
     "type": "object",
@@ -77,15 +79,23 @@ def export(services: ServiceMap, locked: Lock | None, folder: Path) -> list[Path
 
 def _described(services: ServiceMap, locked: Lock | None) -> list[_Described]:
     found = {
-        key: _Described(*key, services.producer_of(event).name, event.model_json_schema())
+        key: _Described(*key, services.producer_of(event).name, _portable(event.model_json_schema()))
         for key, event in services.registry.events.items()
     }
     for name, versions in (locked or {"events": {}})["events"].items():
         for version, entry in versions.items():
             if "schema" in entry and (name, int(version)) not in found:
-                schema = {"title": name, "description": f"No longer recorded; logs may hold it. See {name}."} | entry["schema"]
+                schema = {"title": name, "description": "No longer recorded; logs may hold it."} | _portable(entry["schema"])
                 found[name, int(version)] = _Described(name, int(version), entry["service"], schema)
     return [found[key] for key in sorted(found)]
+
+
+def _portable(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_portable(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _portable(part) for key, part in schema.items() if key != "format" or str(part) not in _LOOSE_FORMATS}
 
 
 def _asyncapi(services: ServiceMap, events: list[_Described]) -> dict[str, Any]:
