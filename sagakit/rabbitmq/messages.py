@@ -20,6 +20,7 @@ from sagakit.errors import InvalidInput
 from sagakit.messages import Metadata, RecordedEvent
 from sagakit.rabbitmq.json_text import json_object
 from sagakit.rabbitmq.refused import RefusedMessage
+from sagakit.rabbitmq.undecodable import UNDECODABLE, tolerate
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_LENGTH", "MAX_TRACESTATE_LENGTH", "RefusedMessage", "from_message", "to_message"]
 
@@ -36,6 +37,8 @@ _STREAM = re.compile(r"[^-]+-.+")
 # What `model_validate` and `model_dump_json` would look up at each call.
 _validate, _dump = Metadata.__pydantic_validator__.validate_python, Metadata.__pydantic_serializer__.to_json
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+tolerate()
 
 
 def to_message(event: RecordedEvent) -> Message:
@@ -92,6 +95,8 @@ def from_message(message: AbstractIncomingMessage) -> RecordedEvent:
     for name, value in headers.items():
         if type(value) in _TEXTS and len(value) > MAX_HEADER_LENGTH and name not in _TRACE_HEADERS:
             raise InvalidInput(f"the header {name!r} is longer than {MAX_HEADER_LENGTH}")
+    if UNDECODABLE in headers:
+        raise InvalidInput(f"the properties cannot be decoded: {headers[UNDECODABLE]}")
     data = _checked_body(message)
     if _attribute(headers, "specversion") != "1.0":
         raise InvalidInput("the header cloudEvents:specversion must be there and be 1.0")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import struct
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
 import pytest
 from aio_pika import DeliveryMode, Message
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from pamqp.header import ContentHeader
 
 from sagakit.errors import InvalidInput, UnreadableEvent
 from sagakit.messages import Metadata, RecordedEvent
 from sagakit.rabbitmq.messages import MAX_BODY_BYTES, MAX_HEADER_LENGTH, from_message, to_message
-from tests.support.incoming import incoming, loose
+from tests.support.incoming import delivered, incoming, loose
 from tests.support.shop import SERVICES
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -261,6 +263,22 @@ def test_whatever_comes_is_read_or_refused_s11(body: bytes, changed: dict[str, A
     event.metadata_text.encode()
     assert event.metadata == Metadata.model_validate_json(event.metadata_text)
     assert from_message(incoming(to_message(event))) == event
+
+
+@example(flags=0x0100, raw=b"\x00")  # an expiration without a number
+@example(flags=0x1000, raw=b"\x07")  # a delivery mode that there is not
+@given(flags=st.integers(0, 2**15 - 1).map(lambda flags: flags << 1), raw=st.binary(max_size=300))
+def test_whatever_the_properties_are_in_bytes_the_body_is_found_s11(flags: int, raw: bytes) -> None:
+    content = ContentHeader()
+    content.unmarshal(struct.pack(">HHQH", 60, 0, 2, flags) + raw)
+    assert content.body_size == 2
+    with pytest.raises(InvalidInput):
+        from_message(delivered(content, b"{}"))
+
+
+def test_a_frame_that_is_cut_short_stays_an_error_of_the_connection() -> None:
+    with pytest.raises(struct.error):
+        ContentHeader().unmarshal(b"short")
 
 
 def test_a_message_without_any_header() -> None:
