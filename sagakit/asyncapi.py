@@ -35,7 +35,7 @@ HEADERS: dict[str, Any] = {
         "cloudEvents:time": {"type": "string", "format": "date-time", "description": "When it was recorded, with an offset."},
         "service": _TEXT | {"description": "The service that recorded the event."},
         "stream": _TEXT | {"pattern": "^[^-]+-.+$", "description": "<category>-<id>; events of one stream come in order."},
-        "version": {"type": "integer", "minimum": 1, "description": "The event's place in its stream, without holes."},
+        "version": {"type": "integer", "minimum": 1, "description": "The event's place in its stream, from 1."},
         "position": {"type": "integer", "minimum": 0, "default": 0, "description": "Its place in the producer's log; grows."},
         "schema_version": {"type": "integer", "minimum": 1, "default": 1, "description": "Which schema the payload follows."},
         "correlation_id": _TEXT | {"description": "The same for one whole business conversation; default: the event's id."},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.support.demo_log import demo_log
 from tests.support.node_participant import Node
 from worker.services import SERVICES
 
+ROOT = Path(__file__).resolve().parents[2]
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
@@ -113,6 +115,36 @@ async def test_it_learns_that_no_queue_takes_its_event(rabbitmq_url: str, node: 
     line = json.dumps({"type": "warehouse.parcel_packed", "stream": "parcel-7", "version": 1, "data": {}})
     with pytest.raises(AssertionError, match=r"no queue takes warehouse\.parcel_packed"):
         await asyncio.to_thread(node.run, "publish.js", rabbitmq_url, f"w{uuid.uuid4().hex[:8]}.events", lines=line)
+
+
+async def test_the_examples_of_the_document_run(rabbitmq_url: str, operator: AbstractChannel, node: Node, tmp_path: Path) -> None:
+    consume, publish = re.findall(r"```js\n(.*?)```", (ROOT / "docs/messages.md").read_text(), re.DOTALL)
+    (tmp_path / "consume.js").write_text(consume)
+    (tmp_path / "publish.js").write_text(publish)
+    exchange = await operator.declare_exchange("warehouse.events", "topic", durable=True)
+    queue = await operator.declare_queue(exclusive=True)
+    await queue.bind(exchange, "warehouse.*")
+    (told,) = await asyncio.to_thread(node.run, str(tmp_path / "publish.js"), rabbitmq_url)
+    event = from_message(await queue.get(no_ack=True))
+    assert told == f"sent {event.id}"
+    assert (event.service, event.stream, event.type) == ("warehouse", "parcel-7", "warehouse.parcel_packed")
+
+    events = (await demo_log(tmp_path / "data"))[:3]
+    export(ServiceMap(SERVICES), None, tmp_path)
+    unknown = RecordedEvent(**{**_fields(events[0]), "type": "../asyncapi", "id": uuid.uuid4()})
+    subscription = await _published(rabbitmq_url, [unknown, *events])
+    with node.start(str(tmp_path / "consume.js"), rabbitmq_url, subscription.consumer, str(tmp_path / "schemas")) as process:
+        try:
+            assert process.stdout is not None
+            lines = [await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 20) for _ in range(4)]
+        finally:
+            process.kill()
+    assert lines[0].split() == ["set", "aside", str(unknown.id), "no", "such", "type"]
+    for line, event in zip(lines[1:], events, strict=True):
+        event_id, stream, version, data = line.split(" ", 3)
+        assert (event_id, stream, int(version), json.loads(data)) == (
+            str(event.id), event.stream, event.version, json.loads(event.data)
+        )  # fmt: skip
 
 
 def test_the_document_fits_the_official_schema_of_asyncapi(node: Node, tmp_path: Path) -> None:

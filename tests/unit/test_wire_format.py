@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp.header import ContentHeader
 
+from sagakit.asyncapi import HEADERS
 from sagakit.errors import InvalidInput, UnreadableEvent
 from sagakit.messages import Metadata, RecordedEvent
-from sagakit.rabbitmq.messages import MAX_BODY_BYTES, MAX_HEADER_LENGTH, from_message, to_message
+from sagakit.rabbitmq.json_text import MAX_DEPTH, MAX_DIGITS
+from sagakit.rabbitmq.messages import MAX_BODY_BYTES, MAX_HEADER_LENGTH, MAX_TRACESTATE_LENGTH, from_message, to_message
 from tests.support.incoming import delivered, incoming, loose
 from tests.support.shop import SERVICES
 
@@ -67,6 +70,25 @@ def test_an_event_in_every_detail() -> None:
     }
     assert (message.body, message.content_type, message.type) == (b'{"amount":1}', "application/json", "counter.added")
     assert (message.message_id, message.correlation_id, message.delivery_mode) == (str(ID), "c", DeliveryMode.PERSISTENT)
+
+
+def test_the_document_lists_every_header_and_limit() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs/messages.md").read_text()
+    rows = {
+        line.split("`")[1]: line.split("|") for line in document.splitlines() if line.startswith("| `") and line.count("|") == 6
+    }
+    assert rows.keys() == HEADERS["properties"].keys()
+    assert set(to_message(_event()).headers) <= rows.keys()
+    assert {name for name, row in rows.items() if "**must**" in row[4]} == {*HEADERS["required"], "cloudEvents:source"}
+    assert {name for name, row in rows.items() if row[2].strip() == "integer"} == {"version", "position", "schema_version"}
+    for limit in (
+        "1 MiB",
+        str(MAX_HEADER_LENGTH),
+        str(MAX_TRACESTATE_LENGTH),
+        f"deeper than {MAX_DEPTH}",
+        f"{MAX_DIGITS} digits",
+    ):
+        assert limit in document
 
 
 @pytest.mark.parametrize(
