@@ -87,6 +87,25 @@ async def test_what_does_not_fit_is_set_aside_and_the_next_is_read(
     assert await _waiting(operator, subscription.consumer) == 0
 
 
+async def test_a_queue_that_goes_out_of_use_is_emptied_and_deleted(
+    rabbitmq_url: str, operator: AbstractChannel, node: Node, tmp_path: Path
+) -> None:
+    (event, *_) = await demo_log(tmp_path / "data")
+    export(ServiceMap(SERVICES), None, tmp_path)
+    subscription = await _published(rabbitmq_url, [event])
+    queue = subscription.consumer
+    await operator.default_exchange.publish(_retiring(queue), queue)
+    arguments = (rabbitmq_url, queue, str(tmp_path / "schemas"), "9")
+    lines = [json.loads(line) for line in await asyncio.to_thread(node.run, "consume.js", *arguments)]
+    assert (lines[0]["id"], lines[1]) == (str(event.id), {"retired": queue})
+    with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+        await _waiting(operator, queue)
+
+
+def _retiring(queue: str) -> aio_pika.Message:
+    return aio_pika.Message(b"", type="sagakit.retire", headers={"sagakit_retire": queue, "service": "orders"})
+
+
 def _fields(event: RecordedEvent) -> dict[str, Any]:
     return {name: getattr(event, name) for name in RecordedEvent.__match_args__ if not name.startswith("_")}
 
@@ -137,6 +156,8 @@ async def test_the_examples_of_the_document_run(rabbitmq_url: str, operator: Abs
         try:
             assert process.stdout is not None
             lines = [await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 20) for _ in range(4)]
+            await operator.default_exchange.publish(_retiring(subscription.consumer), subscription.consumer)
+            assert await asyncio.wait_for(asyncio.to_thread(process.wait), 20) == 0
         finally:
             process.kill()
     assert lines[0].split() == ["set", "aside", str(unknown.id), "no", "such", "type"]

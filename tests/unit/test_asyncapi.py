@@ -16,6 +16,7 @@ from sagakit.rabbitmq.messages import to_message
 from sagakit.service import ServiceMap
 from tests.support.command_line import run_command
 from tests.support.demo_log import demo_log
+from tests.support.shop import COUNTING
 from worker.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,29 @@ def test_versions_that_no_class_reads_any_more_come_from_the_lock(tmp_path: Path
     written = _read(tmp_path / "schemas/order.sketched.1.json")
     assert written["properties"] == {"format": {"type": "string"}, "at": {"type": "string"}}
     assert "order.sketched.1" in _read(tmp_path / "asyncapi.json")["channels"]["orders.events"]["messages"]
+
+
+def test_a_service_that_is_gone_sends_nothing(tmp_path: Path) -> None:
+    locked = {"events": {"post.sent": {"1": {"service": "post", "schema": {"type": "object"}}}}}
+    export(MAP, locked, tmp_path)
+    assert "post.events" not in _read(tmp_path / "asyncapi.json")["channels"]
+
+
+def test_events_of_a_service_of_another_code_base_are_received(tmp_path: Path) -> None:
+    """Such a service is none of ours, but its events are in the registry and have a producer."""
+
+    class WithWarehouse(ServiceMap):
+        def __init__(self) -> None:
+            super().__init__([*SERVICES, COUNTING])
+            self.services = tuple(SERVICES)
+
+    export(WithWarehouse(), None, tmp_path)
+    document = _read(tmp_path / "asyncapi.json")
+    channel = document["channels"]["counting.events"]
+    assert (channel["address"], channel["bindings"]["amqp"]["exchange"]["type"]) == ("counting.events", "topic")
+    assert document["operations"]["counting.receive"]["action"] == "receive"
+    assert "counting" not in document["info"]["title"]
+    assert _dangling(document, document) == []
 
 
 def test_the_command_line_writes_the_same_bytes_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 // Consumes a queue of sagakit, written from docs/messages.md alone: checks each payload against the exported JSON Schemas, keeps an
-// inbox of event ids, acknowledges. Prints one JSON line for each message, and ends after so many of them.
+// inbox of event ids, acknowledges. Prints one JSON line for each message, and ends after so many of them, or with a queue that goes
+// out of use, which it deletes.
 //
 //     node consume.js AMQP_URL QUEUE FOLDER_OF_SCHEMAS COUNT
 
@@ -57,6 +58,12 @@ async function main() {
     channel.on("error", reject);
     const onMessage = (message) => {
       if (message === null) return reject(new Error("the broker cancelled the consumer"));
+      const { type, headers: marks } = message.properties;
+      if (type === "sagakit.retire" && marks.sagakit_retire === queue) {
+        process.stdout.write(`${JSON.stringify({ retired: queue })}\n`);
+        const cancelled = channel.cancel(message.fields.consumerTag);
+        return cancelled.then(() => channel.deleteQueue(queue)).then(resolve, reject);
+      }
       let line;
       try {
         line = read(message, validators);
@@ -78,5 +85,5 @@ async function main() {
 
 main().catch((error) => {
   console.error(error.message);
-  process.exitCode = 1;
+  process.exit(1);
 });
