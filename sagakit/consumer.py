@@ -13,7 +13,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import InfrastructureError
+from sagakit.errors import InfrastructureError, TooManyHops
 from sagakit.messages import RecordedEvent
 from sagakit.ports import ReadModels
 from sagakit.sql import bookkeeping
@@ -65,7 +65,7 @@ class Consumer:
                 except Exception as error:  # noqa: BLE001 whatever a handler raises is counted, logged and parked
                     attempt += 1
                     _log.exception("failed", consumer=self.name, stream=event.stream, attempt=attempt)
-                    if attempt >= self._attempts:
+                    if attempt >= self._attempts or isinstance(error, TooManyHops):
                         async with self._tables.transaction() as session:
                             await bookkeeping.park(session, self.name, event, f"{type(error).__name__}: {error}")
                         return

@@ -127,6 +127,7 @@ class Saga:
             # A saga acts because of the event that started it, so stored events alone show the whole chain.
             causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
             actor=f"saga {self.saga_name}",
+            hops=int(workflow.memo_value("hops", 0)),
         )
         span = trace.get_tracer("sagakit").start_span(f"step {name}")
         # Current only while the activity takes its headers: a span held over an await is left in another context when the

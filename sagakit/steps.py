@@ -27,6 +27,7 @@ class StepRequest(BaseModel):
     correlation_id: str
     causation_id: str
     actor: str
+    hops: int = 0
 
 
 class StepReply(BaseModel):

@@ -74,6 +74,7 @@ async def _handle_one(
         causation_id=request.causation_id,
         actor=request.actor,
         key=f"{key}/undo" if request.is_undo else key,
+        hops=request.hops,
     )
     try:
         if request.is_undo:
