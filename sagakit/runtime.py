@@ -22,7 +22,7 @@ from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus
+from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.projection import Projection
@@ -31,8 +31,8 @@ from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.reactor import Reactor
 from sagakit.relay import Relay
 from sagakit.retention import Retention
-from sagakit.service import projection_consumer, reaction_consumer, saga_consumer
-from sagakit.sql import subscriptions
+from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
+from sagakit.sql import pausing, subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
@@ -135,7 +135,7 @@ class Runtime:
         for projection in opened.service.projections:
             if not any(self._system.services.producer_of(event) is opened.service for event in projection.handlers):
                 continue
-            leader = self._leader(opened, f"projection {projection.name}")
+            leader = self._leader(opened, projection_checkpoint(projection))
             registry, poll = self._system.services.registry, self._system.settings.poll_seconds
             self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
 
@@ -146,16 +146,21 @@ class Runtime:
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            await self._begin(opened, bus, owed[consumer.name], consumer)
         for reaction in opened.service.reactions:
             reactor = Reactor(opened.service, reaction, services, opened.repository, hops)
             consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, attempts, before=reactor)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            await self._begin(opened, bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
                 consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
+                await self._begin(opened, bus, owed[name], consumer)
+
+    async def _begin(self, opened: OpenService, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
+        async with opened.tables.transaction() as session:
+            await pausing.make_known(session, consumer.name)
+        self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry

@@ -221,6 +221,11 @@ def reaction_consumer(service: Service, reaction: Reaction) -> str:
     return f"{service.name}.reaction.{reaction.name}"
 
 
+def projection_checkpoint(projection: type[Projection]) -> str:
+    """Name the checkpoint of a projection in its own service's log."""
+    return f"projection {projection.name}"
+
+
 def projection_consumer(service: Service, projection: type[Projection]) -> str:
     """Name the consumer that feeds a projection from other services."""
     return f"{service.name}.projection.{projection.name}"
