@@ -48,8 +48,10 @@ def consumers_of(services: ServiceMap, service: Service, projection: type[Projec
 
 
 async def sources_of(system: System, service: Service, projection: type[Projection]) -> list[Source]:
-    """Open the logs that feed a projection. Raises `InvalidInput` when one of them is a foreign service's."""
+    """Open the logs that feed a projection. Raises `InvalidInput` when one of them is a foreign service's, or none feeds it."""
     services = system.services
+    if not projection.handlers:
+        raise InvalidInput(f"{projection.name} handles no event: there is nothing to rebuild it from")
     types: dict[str, set[str]] = {}
     for event in projection.handlers:
         types.setdefault(services.producer_of(event).name, set()).update(services.registry.stored_names([event]))

@@ -83,7 +83,9 @@ class Shadow:
     async def count(self, table: type[SQLModel]) -> int:
         """Count the rows of a copy."""
         async with self.transaction() as session:
-            return int((await session.execute(select(func.count()).select_from(self._copy(table)))).scalar_one())
+            return int(
+                (await (await session.connection()).execute(select(func.count()).select_from(self._copy(table)))).scalar_one()
+            )
 
     async def compare(self, table: type[SQLModel]) -> Comparison:
         """Compare the real table with its copy, row by row over their primary key."""
@@ -94,12 +96,15 @@ class Shadow:
             wanted = [tuple(row[key] for key in keys) for row in page]
             statement = select(copy).where(tuple_(*(copy.c[key] for key in keys)).in_(wanted))
             async with self.transaction() as session:
-                rebuilt = {tuple(row[key] for key in keys): row for row in (await session.execute(statement)).mappings()}
+                rebuilt = {
+                    tuple(row[key] for key in keys): row
+                    for row in (await (await session.connection()).execute(statement)).mappings()
+                }
             for key, row in zip(wanted, page, strict=True):
                 _compare_row(found, dict(zip(keys, key, strict=True)), dict(row), rebuilt.get(key))
         alone = select(copy).where(~exists().where(and_(*(live.c[key] == copy.c[key] for key in keys))))
         async with self.transaction() as session:
-            for row in (await session.execute(alone)).mappings():
+            for row in (await (await session.connection()).execute(alone)).mappings():
                 found.note(Difference({key: row[key] for key in keys}, "missing"))
         return found
 
@@ -107,8 +112,10 @@ class Shadow:
         """Put the copy's rows in the place of the real ones: of all, or of those with one of some values in a column."""
         live, copy = self._live(table), self._copy(table)
         delete = live.delete() if where is None else live.delete().where(live.c[where[0]].in_(where[1]))
-        await session.execute(delete)
-        await session.execute(live.insert().from_select([column.name for column in live.columns], select(copy)))
+        await (await session.connection()).execute(delete)
+        await (await session.connection()).execute(
+            live.insert().from_select([column.name for column in live.columns], select(copy))
+        )
 
     async def _pages(self, live: Table, keys: Sequence[str]) -> AsyncIterator[Sequence[Any]]:
         columns = [live.c[key] for key in keys]
@@ -116,7 +123,11 @@ class Shadow:
         behind: ColumnElement[bool] | None = None
         while True:
             async with self.transaction() as session:
-                page = (await session.execute(ordered if behind is None else ordered.where(behind))).mappings().all()
+                page = (
+                    (await (await session.connection()).execute(ordered if behind is None else ordered.where(behind)))
+                    .mappings()
+                    .all()
+                )
             if not page:
                 return
             yield page

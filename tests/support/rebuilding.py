@@ -19,7 +19,6 @@ from tests.support.shop import Counter, Hoard
 class Stuck(Counted, name="counted", table=Counted.table):
     """Applies forty events, says so, and waits to be killed."""
 
-    handlers = Counted.handlers
     applied = 0
 
     async def apply(self, *args: Any) -> None:
@@ -28,6 +27,9 @@ class Stuck(Counted, name="counted", table=Counted.table):
         if self.applied == 40:
             print("half way", flush=True)
             await asyncio.Event().wait()
+
+
+Stuck.handlers = Counted.handlers
 
 
 async def main(database: str, folder: Path) -> None:
