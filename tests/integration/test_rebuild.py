@@ -363,6 +363,7 @@ async def test_the_second_of_two_rebuilders_wins_and_the_first_changes_nothing_a
 ) -> None:
     monkeypatch.setattr(sagakit.rebuild, "_BATCH", 10)
     await _send(system, _load(100))
+    await _rebuild(system, "counted")  # from here on all of it counts as handled
     original, asked, second = sagakit.rebuild._Work._handled, [], []
 
     async def handled(work: Any, batch: Any) -> set[str]:
