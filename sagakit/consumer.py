@@ -13,10 +13,10 @@ import structlog
 from opentelemetry.trace import SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import InfrastructureError, Paused, TooManyHops
+from sagakit.errors import InfrastructureError, TooManyHops
 from sagakit.messages import RecordedEvent
 from sagakit.ports import ReadModels
-from sagakit.sql import bookkeeping, pausing
+from sagakit.sql import bookkeeping, consumers
 from sagakit.telemetry import child_span
 
 _log = structlog.get_logger("sagakit.consumer")
@@ -58,8 +58,6 @@ class Consumer:
             while True:
                 try:
                     await self._handle_once(event)
-                except Paused:
-                    raise  # the bus keeps it, and offers it again
                 except InfrastructureError as error:
                     # The machine failed, not the message: no attempt is spent, and nothing is parked.
                     _log.warning("waiting", consumer=self.name, reason=str(error))
@@ -78,12 +76,12 @@ class Consumer:
     async def _handle_once(self, event: RecordedEvent) -> None:
         if self._before is not None:
             async with self._tables.transaction() as session:
-                await pausing.refuse_if_paused(session, self.name)
+                await consumers.require_running(session, self.name)
                 if not await self._is_wanted(session, event):
                     return
             await self._before(event)
         async with self._one_effect, self._tables.transaction() as session:
-            await pausing.refuse_if_paused(session, self.name)
+            await consumers.require_running(session, self.name)
             if self._effect is None:
                 await bookkeeping.enter_inbox(session, self.name, event)
             elif await self._is_wanted(session, event) and await bookkeeping.enter_inbox(session, self.name, event):

@@ -12,8 +12,7 @@ SagakitError
     ├── StoreUnavailable     the database cannot be reached
     ├── BusUnavailable       the message could not be handed over for certain
     ├── TemporalUnavailable  no Temporal server, or none could be started
-    ├── LeaseLost            another process leads now
-    └── Paused               somebody, such as a rebuild, holds a consumer still
+    └── LeaseLost            another process leads now
 InvalidInput                 what was given cannot be used; the text names place and remedy
 ├── UnknownMessage           a type name that no registry entry knows
 └── WrongSettings            all wrong settings at once
@@ -89,15 +88,6 @@ class TemporalUnavailable(InfrastructureError):
 
 class LeaseLost(InfrastructureError):
     """Another process took the lease over; whatever this one wanted to write was not written."""
-
-
-class Paused(InfrastructureError):
-    """A consumer is held still: nothing takes effect until it is resumed."""
-
-    def __init__(self, consumer: str, paused_by: str) -> None:
-        """Name the consumer and who holds it."""
-        super().__init__(f"{consumer} is held still by {paused_by}: it goes on when that ends, or is ended by a person")
-        self.consumer, self.paused_by = consumer, paused_by
 
 
 class LogWentBack(SagakitError):

@@ -8,12 +8,12 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import InfrastructureError, LeaseLost, Paused, SagakitError
+from sagakit.errors import InfrastructureError, LeaseLost, SagakitError
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent, Registry
 from sagakit.ports import EventStore, ReadModels
 from sagakit.projection import Projection
-from sagakit.sql import bookkeeping, pausing
+from sagakit.sql import bookkeeping, consumers
 from sagakit.sql.faults import is_own_fault
 from sagakit.telemetry import child_span
 
@@ -58,8 +58,6 @@ class Projector:
                     await self._lead()
             except LeaseLost as error:
                 _log.warning("lost the lease", reason=str(error))
-            except Paused as pause:
-                _log.info("held still", reason=str(pause))
             except InfrastructureError as error:
                 _log.warning("waiting", reason=str(error))
             await self._rest()
@@ -74,7 +72,7 @@ class Projector:
 
     async def _lead(self) -> None:
         async with self._tables.transaction() as session:
-            await pausing.make_known(session, self._projection.name)
+            await consumers.register(session, self._projection.name)
         reader = await self._leader.reader(self._store)
         while not self._is_stopping:
             await self._leader.renew()
@@ -83,7 +81,7 @@ class Projector:
                 await self._rest()
                 continue
             async with self._tables.transaction() as session:
-                await pausing.refuse_if_paused(session, self._projection.name)
+                await consumers.require_running(session, self._projection.name)
                 for event in events:
                     # What this code cannot read may be what a newer release would project: parked, not passed.
                     if event.type in self._types or not self._registry.can_read(event):

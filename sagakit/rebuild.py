@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import InfrastructureError, InvalidInput, LeaseLost
+from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.messages import RecordedEvent
 from sagakit.projection import Projection
 from sagakit.projector import apply_or_park
@@ -30,7 +30,7 @@ from sagakit.sql.tables import CheckpointRow, HeadRow, InboxRow, ParkedRow
 from sagakit.system import OpenService, System
 
 _BATCH = 200
-_MARK = "rebuild"
+_MARK = "rebuild "
 Progress = Callable[[int, int], None]
 """Is told how many positions of how many have been read."""
 
@@ -51,7 +51,7 @@ async def resume(system: System, name: str) -> bool:
     service, projection = system.services.projection(name)
     opened = await system.open(service.name)
     async with opened.tables.transaction() as session:
-        return await pausing.resume(session, consumers_of(system.services, service, projection))
+        return await pausing.release(session, consumers_of(system.services, service, projection))
 
 
 async def rebuild(system: System, name: str, progress: Progress, *, is_comparison: bool = False) -> Rebuilt:
@@ -93,21 +93,19 @@ class _Work:
         self._registry, self._opened, self._sources, self._progress = system.services.registry, opened, sources, progress
         self._type, self._projection = projection, projection()
         self._consumers = consumers_of(system.services, opened.service, projection)
-        self._me = f"{_MARK} {uuid.uuid4().hex[:8]} of {socket.gethostname()}/{os.getpid()}"
+        self._me = f"{_MARK}{uuid.uuid4().hex[:8]} of {socket.gethostname()}/{os.getpid()}"
         self._checkpoint = self._total = 0
 
     async def pause(self) -> None:
         async with self._opened.tables.transaction() as session:
-            if others := [by for by in await pausing.holders(session, self._consumers) if not by.startswith(_MARK)]:
-                raise InvalidInput(f"{self._type.name} is held still by {others[0]}: `projections resume` lets it go on")
-            await pausing.pause(session, self._consumers, self._me)
+            await pausing.hold(session, self._consumers, self._me, instead_of=_MARK)
             statement = select(CheckpointRow.position).where(CheckpointRow.name == projection_checkpoint(self._type))
             self._checkpoint = (await session.exec(statement)).first() or 0
         self._total = sum([await source.store.head() for source in self._sources])
 
     async def resume(self) -> None:
         async with self._opened.tables.transaction() as session:
-            await pausing.resume(session, self._consumers, self._me)
+            await pausing.release(session, self._consumers, self._me)
 
     async def replay_what_was_handled(self, shadow: Shadow) -> None:
         """Apply what took effect in the read model up to now, no more: only that may be compared with it."""
@@ -138,7 +136,7 @@ class _Work:
     async def replace(self, shadow: Shadow) -> None:
         """Put the rebuilt rows, and what is known to be handled and parked with them, in place: all of it or nothing."""
         async with shadow.transaction() as session:
-            if not await pausing.resume(session, self._consumers, self._me):  # locked from here on, until all is committed
+            if not await pausing.release(session, self._consumers, self._me):  # locked from here on, until all is committed
                 raise self._lost()
             await shadow.replace(session, self._type.table)
             for table in (InboxRow, HeadRow, ParkedRow):

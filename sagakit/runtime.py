@@ -32,7 +32,7 @@ from sagakit.reactor import Reactor
 from sagakit.relay import Relay
 from sagakit.retention import Retention
 from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
-from sagakit.sql import pausing, subscriptions
+from sagakit.sql import consumers, subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
@@ -159,7 +159,7 @@ class Runtime:
 
     async def _begin(self, opened: OpenService, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
         async with opened.tables.transaction() as session:
-            await pausing.make_known(session, consumer.name)
+            await consumers.register(session, consumer.name)
         self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:

@@ -20,6 +20,7 @@ from sqlmodel import Field, SQLModel, select, update
 
 import sagakit.rebuild
 from sagakit import Projection, Service, projects
+from sagakit.cli.doctor import _standing
 from sagakit.errors import InvalidInput, LeaseLost, StoreUnavailable
 from sagakit.messages import Command
 from sagakit.rebuild import Rebuilt, rebuild, resume
@@ -27,7 +28,7 @@ from sagakit.repository import Context
 from sagakit.runtime import Runtime
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
-from sagakit.sql import pausing
+from sagakit.sql import consumers, pausing
 from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow
 from sagakit.system import System
 from tests.support.command_line import run_command
@@ -351,7 +352,14 @@ async def test_a_person_may_give_up_and_resume(system: System) -> None:
         await _send(system, _load(20))
         await until(lambda: _caught_up(system), "the read models to be at the end")
         async with (await system.open("counting")).tables.transaction() as session:
-            await pausing.pause(session, ["counted"], "rebuild of a process that is dead")
+            await consumers.pause(session, "counted", "rebuild of a process that is dead")
+        wrong = [detail for _, state, detail in await _standing(await system.open("counting")) if state == "wrong"]
+        assert wrong == [
+            (
+                "counted is held still by rebuild of a process that is dead; "
+                "if that has ended, `projections rebuild` again, or `projections resume`"
+            )
+        ]
         await _send(system, [Add(counter="late", amount=1)])
         assert await resume(system, "counted")
         assert not await resume(system, "counted")
@@ -394,8 +402,8 @@ async def test_an_error_lets_it_go_on(system: System, monkeypatch: pytest.Monkey
             await _rebuild(system, "counted")
     async with opened.tables.transaction() as session:
         assert await pausing.holders(session, ["counted"]) == set()
-        await pausing.pause(session, ["counted"], "ann, who counts by hand")
-    with pytest.raises(InvalidInput, match="held still by ann"):
+        await consumers.pause(session, "counted", "ann, who counts by hand")
+    with pytest.raises(InvalidInput, match="paused by ann"):
         await _rebuild(system, "counted")
 
 
