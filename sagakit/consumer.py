@@ -13,10 +13,10 @@ import structlog
 from opentelemetry.trace import SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from sagakit.errors import InfrastructureError
+from sagakit.errors import InfrastructureError, TooManyHops
 from sagakit.messages import RecordedEvent
 from sagakit.ports import ReadModels
-from sagakit.sql import bookkeeping
+from sagakit.sql import bookkeeping, consumers
 from sagakit.telemetry import child_span
 
 _log = structlog.get_logger("sagakit.consumer")
@@ -65,7 +65,7 @@ class Consumer:
                 except Exception as error:  # noqa: BLE001 whatever a handler raises is counted, logged and parked
                     attempt += 1
                     _log.exception("failed", consumer=self.name, stream=event.stream, attempt=attempt)
-                    if attempt >= self._attempts:
+                    if attempt >= self._attempts or isinstance(error, TooManyHops):
                         async with self._tables.transaction() as session:
                             await bookkeeping.park(session, self.name, event, f"{type(error).__name__}: {error}")
                         return
@@ -76,10 +76,12 @@ class Consumer:
     async def _handle_once(self, event: RecordedEvent) -> None:
         if self._before is not None:
             async with self._tables.transaction() as session:
+                await consumers.require_running(session, self.name)
                 if not await self._is_wanted(session, event):
                     return
             await self._before(event)
         async with self._one_effect, self._tables.transaction() as session:
+            await consumers.require_running(session, self.name)
             if self._effect is None:
                 await bookkeeping.enter_inbox(session, self.name, event)
             elif await self._is_wanted(session, event) and await bookkeeping.enter_inbox(session, self.name, event):

@@ -7,6 +7,7 @@ SagakitError
 │   └── NotInTime            what a saga waited for did not come within its time
 ├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
 ├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
+├── TooManyHops              reactions and sagas go in a circle: parked at once
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
     ├── ConcurrencyError     somebody else appended first: reload and decide again
@@ -143,6 +144,19 @@ class UnreadableEvent(SagakitError):
         """Name the stored type and version, where it stands, and what is wrong."""
         super().__init__(f"{event_type} {schema_version} ({place}) cannot be read: {why}")
         self.event_type, self.schema_version, self.place, self.why = event_type, schema_version, place, why
+
+
+class TooManyHops(SagakitError):
+    """An event at the end of too long a chain of reactions and sagas: parked at once, nothing more comes of it."""
+
+    def __init__(self, limit: int, event_type: str, cycle: tuple[str, ...], correlation_id: str) -> None:
+        """Name the limit, the event, what goes in a circle as far as the code tells, and the conversation."""
+        circle = f"the circle is {' -> '.join(cycle)}" if cycle else "the circle leads through code that is not here"
+        super().__init__(
+            f"{event_type} comes after {limit} reactions and sagas, the most that SAGAKIT_MAX_HOPS allows: {circle}; "
+            f"conversation {correlation_id}. Break the circle, then drop this event; or raise the limit, then retry it"
+        )
+        self.limit, self.event_type, self.cycle, self.correlation_id = limit, event_type, cycle, correlation_id
 
 
 class InvalidInput(SagakitError):

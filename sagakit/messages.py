@@ -6,6 +6,7 @@ module path, so that code can move without touching history. Only registered nam
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json, to_json
 from uuid_utils.compat import uuid7
 
@@ -78,7 +79,8 @@ class Metadata(BaseModel):
     """Where an event comes from: enough to rebuild a whole conversation from stored events alone.
 
     ``correlation_id`` is the same for one business conversation; ``causation_id`` is the id of the message that
-    directly caused this one (an event's id or a command's key); ``traceparent`` is W3C trace context as at append.
+    directly caused this one (an event's id or a command's key); ``traceparent`` is W3C trace context as at append. ``hops``
+    counts the reactions and sagas between the conversation's first command and this event; 0 is not written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,6 +90,7 @@ class Metadata(BaseModel):
     command_key: str | None = None
     actor: str | None = None
     traceparent: str | None = None
+    hops: int = Field(0, ge=0, exclude_if=operator.not_)
 
 
 class NewEvent(BaseModel):

@@ -197,5 +197,11 @@ class Bus(Protocol):
     async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
         """Start handing a consumer's events to ``handle``; return the function that stops it after the events in hand."""
 
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """Have a foreign producer's events, from its topic exchange ``<producer>.events``, reach a declared consumer.
+
+        Repeating it changes nothing. Raises `InvalidInput` on a bus that serves one process, `BusUnavailable`.
+        """
+
     async def close(self) -> None:
         """Give connections back."""

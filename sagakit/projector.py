@@ -13,7 +13,7 @@ from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent, Registry
 from sagakit.ports import EventStore, ReadModels
 from sagakit.projection import Projection
-from sagakit.sql import bookkeeping
+from sagakit.sql import bookkeeping, consumers
 from sagakit.sql.faults import is_own_fault
 from sagakit.telemetry import child_span
 
@@ -71,6 +71,8 @@ class Projector:
         self._wake.clear()
 
     async def _lead(self) -> None:
+        async with self._tables.transaction() as session:
+            await consumers.register(session, self._projection.name)
         reader = await self._leader.reader(self._store)
         while not self._is_stopping:
             await self._leader.renew()
@@ -79,6 +81,7 @@ class Projector:
                 await self._rest()
                 continue
             async with self._tables.transaction() as session:
+                await consumers.require_running(session, self._projection.name)
                 for event in events:
                     # What this code cannot read may be what a newer release would project: parked, not passed.
                     if event.type in self._types or not self._registry.can_read(event):

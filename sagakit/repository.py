@@ -27,12 +27,16 @@ _CONFLICT_RETRIES = 30
 
 @dataclass(frozen=True)
 class Context:
-    """Who sends a command, and what it follows from. ``correlation_id`` empty begins a new conversation."""
+    """Who sends a command, and what it follows from. ``correlation_id`` empty begins a new conversation.
+
+    ``hops`` is what the command's events will carry: how many reactions and sagas stand before it.
+    """
 
     correlation_id: str = ""
     causation_id: str | None = None
     actor: str | None = None
     key: str | None = None
+    hops: int = 0
 
 
 class Repository:
@@ -221,6 +225,7 @@ class Repository:
             command_key=context.key,
             actor=context.actor,
             traceparent=current_traceparent(),
+            hops=context.hops,
         )
         envelopes = tuple(new_event(event, metadata) for event in events)
         admit_events(command, envelopes)

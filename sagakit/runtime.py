@@ -18,19 +18,21 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from sagakit import __version__
 from sagakit.consumer import Consumer
 from sagakit.errors import InvalidInput
+from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus
+from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
+from sagakit.reactor import Reactor
 from sagakit.relay import Relay
 from sagakit.retention import Retention
-from sagakit.service import projection_consumer, saga_consumer
-from sagakit.sql import subscriptions
+from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
+from sagakit.sql import consumers, subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
@@ -81,7 +83,12 @@ class Runtime:
             await require_search_attributes(self._client)
         bus = self._bus = await self._open_bus()
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        await bus.declare(self._system.services.subscriptions())
+        subscribed = self._system.services.subscriptions()
+        await bus.declare(subscribed)
+        foreign = {service.name for service in self._system.services.foreign}
+        for subscription in subscribed:
+            if subscription.producer in foreign:
+                await bus.bind_foreign(subscription)
         opened = [await self._system.open(name) for name in self._names]
         for service in opened:
             if "consumers" in self._roles:
@@ -133,22 +140,32 @@ class Runtime:
         for projection in opened.service.projections:
             if not any(self._system.services.producer_of(event) is opened.service for event in projection.handlers):
                 continue
-            leader = self._leader(opened, f"projection {projection.name}")
+            leader = self._leader(opened, projection_checkpoint(projection))
             registry, poll = self._system.services.registry, self._system.settings.poll_seconds
             self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
         services, attempts = self._system.services, self._system.settings.attempts
         owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
+        hops = HopLimit(services, self._system.settings.max_hops)
         for saga in opened.service.sagas:
-            starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
+            starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            await self._begin(opened, bus, owed[consumer.name], consumer)
+        for reaction in opened.service.reactions:
+            reactor = Reactor(opened.service, reaction, services, opened.repository, hops)
+            consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, attempts, before=reactor)
+            await self._begin(opened, bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
                 consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
+                await self._begin(opened, bus, owed[name], consumer)
+
+    async def _begin(self, opened: OpenService, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
+        async with opened.tables.transaction() as session:
+            await consumers.register(session, consumer.name)
+        self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry

@@ -39,6 +39,7 @@ def request_of(saga_name: str, commands: Sequence[Command], key: str) -> StepReq
         # A saga acts because of the event that started it, so stored events alone show the whole chain.
         causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
         actor=f"saga {saga_name}",
+        hops=int(workflow.memo_value("hops", 0)),
     )
 
 

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     )
     publish_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="Seconds until a publish counts as unknown")
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
+    max_hops: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="Reactions and sagas in a row before an event is parked as part of a circle"
+    )
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
     drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(

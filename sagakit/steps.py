@@ -37,6 +37,7 @@ class StepRequest(BaseModel):
     actor: str
     attempt: int = 0
     only_if_done: bool = False
+    hops: int = 0
 
 
 class StepReply(BaseModel):

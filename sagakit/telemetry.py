@@ -30,6 +30,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
     "sagakit.sagas.late_events": "Events that came for a saga that had ended, by saga and type",
+    "sagakit.reactions": "Commands of reactions, by service, reaction and outcome: done or refused",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
 }
 """Every counter, with what it counts."""

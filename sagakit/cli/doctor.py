@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from sqlmodel import func, select
+from sqlmodel import col, func, select
 
 from sagakit.cli.output import print_json, print_table, runs
 from sagakit.cli.session import open_system, session_of
@@ -13,7 +13,7 @@ from sagakit.errors import InfrastructureError, LogWentBack
 from sagakit.postgres.horizon import TOO_OLD_SECONDS, oldest_writer
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.rabbitmq.bus import RabbitBus
-from sagakit.sql.tables import CheckpointRow, ParkedRow
+from sagakit.sql.tables import CheckpointRow, ConsumerRow, ParkedRow
 from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
@@ -76,6 +76,7 @@ async def _standing(opened: OpenService) -> list[Check]:
     async with opened.tables.transaction() as session:
         checkpoints = (await session.exec(select(CheckpointRow))).all()
         parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
+        held = (await session.exec(select(ConsumerRow).where(col(ConsumerRow.paused_by).is_not(None)))).all()
     head = await opened.store.head()  # after the checkpoints, which move on meanwhile
     waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
     detail = f"{head} positions, " + (", ".join(waits) or "all read")
@@ -83,6 +84,8 @@ async def _standing(opened: OpenService) -> list[Check]:
     checks += [
         (name, "wrong", str(LogWentBack(name, row.name, row.position, head))) for row in checkpoints if row.position > head
     ]
+    still = "{0.consumer} is held still by {0.paused_by}; if that has ended, `projections rebuild` again, or `projections resume`"
+    checks += [(name, "wrong", still.format(row)) for row in held]
     if isinstance(opened.store, PostgresEventStore):
         checks.append(await _horizon(opened))
     return checks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from sagakit.errors import BusUnavailable
+from sagakit.errors import BusUnavailable, InvalidInput
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Subscription
 
@@ -55,6 +55,13 @@ class MemoryBus:
             await asyncio.gather(*self._in_hand.get(consumer, ()), return_exceptions=True)
 
         return stop
+
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """See the port."""
+        raise InvalidInput(
+            f"{subscription.consumer} consumes events of {subscription.producer}, a foreign service, and the in-process bus "
+            "serves one process: set SAGAKIT_BUS to an AMQP URL"
+        )
 
     async def close(self) -> None:
         """See the port."""

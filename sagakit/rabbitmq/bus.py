@@ -136,6 +136,20 @@ class RabbitBus:
 
         return stop
 
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """See the port. The topic exchange is declared as its owner is asked to: durable, routing key = event type."""
+        connection = await self._connection("publish")
+        source = f"{subscription.producer}.events"
+        try:
+            channel = await connection.channel()
+            await channel.declare_exchange(source, "topic", durable=True)
+            own = await channel.get_exchange(layout(subscription).exchange, ensure=False)
+            for event_type in sorted(subscription.event_types):
+                await own.bind(source, event_type)
+            await channel.close()
+        except _LINK_ERRORS as error:
+            raise BusUnavailable(f"RabbitMQ refuses to bind {subscription.consumer} to {source}: {error}") from error
+
     async def close(self) -> None:
         """See the port."""
         for connection in self._connections.values():

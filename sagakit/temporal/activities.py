@@ -74,6 +74,7 @@ async def _handle_one(
         causation_id=request.causation_id,
         actor=request.actor,
         key=_own_key(request, key),
+        hops=request.hops,
     )
     try:
         if request.only_if_done:

@@ -9,6 +9,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import InvalidInput, SagaNotStarted, TemporalUnavailable
+from sagakit.hops import HopLimit
 from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Arrived
@@ -23,15 +24,20 @@ _REFUSALS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, 
 class SagaStarter:
     """Starts one kind of saga. Delivery: the workflow id absorbs repeated events, open or ended (failures D14, D15)."""
 
-    def __init__(self, client: Client, saga: type[Saga], registry: Registry, task_queue: str) -> None:
-        """Take the client, the saga and the queue its worker polls."""
+    def __init__(
+        self, client: Client, saga: type[Saga], registry: Registry, task_queue: str, hops: HopLimit | None = None
+    ) -> None:
+        """Take the client, the saga, the queue its worker polls, and how long a chain of events may become."""
         self._client, self._saga, self._registry, self._task_queue = client, saga, registry, task_queue
+        self._hops = hops
 
     async def __call__(self, recorded: RecordedEvent) -> None:
         """Start the saga of this event; one that an upcaster split starts a saga for each part of the saga's type.
 
-        Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused, `UnreadableEvent`.
+        Raises `TemporalUnavailable` when its fate is unknown, `InvalidInput` when refused, `UnreadableEvent`, `TooManyHops`.
         """
+        if self._hops is not None:
+            self._hops.require_room(recorded)
         for part, event in enumerate(self._registry.decode_all(recorded)):
             if type(event) is self._saga.starts_on:
                 await self._start(event, recorded)
@@ -81,7 +87,7 @@ class SagaStarter:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 request_eager_start=True,  # one round trip less when the worker is in this process
                 static_summary=f"{self._saga.saga_name} of {recorded.stream}, started by {recorded.type}"[:200],
-                memo={"correlation_id": correlation_id, "event_id": str(recorded.id)},
+                memo={"correlation_id": correlation_id, "event_id": str(recorded.id), "hops": recorded.metadata.hops + 1},
                 search_attributes=TypedSearchAttributes(
                     [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
                 ),
