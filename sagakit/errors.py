@@ -25,7 +25,9 @@ from sagakit.outcome import CommandOutcome
 
 
 class SagakitError(Exception):
-    """The base of all of them."""
+    """The base of all of them. ``parks_at_once`` says that an event whose handling raises it need not be tried again."""
+
+    parks_at_once: ClassVar[bool] = False
 
 
 class DomainError(SagakitError):

@@ -21,7 +21,8 @@ from sagakit.errors import InvalidInput
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus
+from sagakit.patience import Patience
+from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.projection import Projection
@@ -29,6 +30,7 @@ from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.relay import Relay
 from sagakit.retention import Retention
+from sagakit.retrier import Retrier
 from sagakit.service import projection_consumer, saga_consumer
 from sagakit.sql import subscriptions
 from sagakit.system import OpenService, System
@@ -59,7 +61,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
+        self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -130,27 +132,35 @@ class Runtime:
                 continue
             leader = self._leader(opened, f"projection {projection.name}")
             registry, poll = self._system.services.registry, self._system.settings.poll_seconds
-            self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
+            projector = Projector(projection(), opened.store, opened.tables, registry, leader, poll, self._patience)
+            self._loops += [projector, projector.retrier]
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
-        services, attempts = self._system.services, self._system.settings.attempts
+        services, patience = self._system.services, self._patience
         owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
-            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, patience, before=starter)
+            await self._consume(bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
-                consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
+                consumer = Consumer(name, opened.tables, patience, effect=self._effect(projection()))
+                await self._consume(bus, owed[name], consumer)
+
+    async def _consume(self, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
+        self._loops.append(consumer.retrier)
+        self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._system.settings.attempts, self._system.settings.retry_seconds)
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry
 
         async def effect(session: Any, event: RecordedEvent) -> None:
             await projection.apply(session, registry.decode_all(event), event)
-            await session.flush()
 
         return effect
 

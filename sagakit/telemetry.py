@@ -30,6 +30,11 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
+    "sagakit.inbox.forgotten": "Inbox rows removed after their retention, by service",
+    "sagakit.consumer.repeats": "Deliveries of events that were handled before, by consumer",
+    "sagakit.consumer.retries": "Failed attempts after which an event is tried again, by consumer",
+    "sagakit.consumer.parked": "Events parked for a person, by consumer and cause: attempts or out_of_order",
+    "sagakit.consumer.refused": "Messages that were no events, by consumer",
 }
 """Every counter, with what it counts."""
 

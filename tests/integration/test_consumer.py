@@ -9,9 +9,12 @@ from sqlmodel import select
 
 from sagakit.consumer import Consumer
 from sagakit.messages import RecordedEvent
+from sagakit.patience import Patience
 from sagakit.sql.tables import InboxRow, ParkedRow
 from sagakit.system import OpenService
 from tests.support.shop import added
+
+FAR = 1e12
 
 
 def _event(stream: str, version: int) -> RecordedEvent:
@@ -37,7 +40,7 @@ async def test_a_repeated_event_has_one_effect_g3(counting: OpenService) -> None
     async def effect(_session: Any, event: RecordedEvent) -> None:
         effects.append(event.version)
 
-    consumer, event = Consumer("c", counting.tables, 3, effect=effect), _event("counter-a", 1)
+    consumer, event = Consumer("c", counting.tables, Patience(3), effect=effect), _event("counter-a", 1)
     await consumer.handle([event])
     await consumer.handle([event])
     assert effects == [1]
@@ -53,8 +56,11 @@ async def test_a_failed_effect_leaves_no_inbox_row_g3(counting: OpenService) -> 
         rows = (await _session.exec(select(InboxRow))).all()
         assert len(rows) == 1
 
-    await Consumer("c", counting.tables, 5, effect=effect).handle([_event("counter-a", 1)])
-    assert attempts == [1, 1, 1]
+    consumer = Consumer("c", counting.tables, Patience(5), effect=effect)
+    await consumer.handle([_event("counter-a", 1)])
+    assert await _parked(counting) == [("counter-a", 1)]
+    assert await consumer.retrier.retry_due(FAR) == 1
+    assert attempts == [1, 1, 1], "once with the batch, once alone, once from the waiting room"
     assert await _parked(counting) == []
 
 
@@ -66,7 +72,7 @@ async def test_a_poison_event_parks_its_stream_and_no_other_g5(counting: OpenSer
             raise ValueError("poison")
         effects.append((event.stream, event.version))
 
-    consumer = Consumer("c", counting.tables, 2, effect=effect)
+    consumer = Consumer("c", counting.tables, Patience(2), effect=effect)
     for event in (_event("counter-bad", 1), _event("counter-bad", 2), _event("counter-good", 1)):
         await consumer.handle([event])
     assert effects == [("counter-good", 1)]
