@@ -107,7 +107,10 @@ class Runtime:
         if "projections" in self._roles:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
-            self._loops.append(Retention(opened.store, self._system.settings.command_retention_hours))
+            self._loops.append(Retention.of_outcomes(opened.store, self._system.settings.command_retention_hours))
+        if "consumers" in self._roles:
+            hours = self._system.settings.inbox_retention_hours
+            self._loops.append(Retention.of_inbox(opened.service.name, opened.tables, hours))
         if self._roles & {"projections", "relay"} and isinstance(opened.store, PostgresEventStore):
             self._loops.append(HorizonWatch(opened.service.name, opened.tables))
 

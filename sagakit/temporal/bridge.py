@@ -7,6 +7,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from sagakit import crash_points
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
@@ -31,6 +32,7 @@ class SagaStarter:
         for event in self._registry.decode_all(recorded):
             if type(event) is self._saga.starts_on:
                 await self._start(event, recorded)
+                crash_points.reached(crash_points.SAGA_STARTED)
 
     async def _start(self, event: Event, recorded: RecordedEvent) -> None:
         workflow_id = self._saga.workflow_id(event)

@@ -27,7 +27,7 @@ async def test_only_what_is_over_its_time_is_forgotten_g1(counting: OpenService,
     monkeypatch.setattr(counting.store, "forget_outcomes", counted)
     for n in range(8):
         await counting.repository.handle(Counter, Add(counter=f"c{n}", amount=1), Context(key=f"k{n}"))
-    retention = Retention(counting.store, 1)
+    retention = Retention.of_outcomes(counting.store, 1)
     assert await retention.forget() == 0
     assert await counting.store.outcome("k7") is not None
     assert await retention.forget(datetime.now(UTC) + timedelta(hours=2)) == 8

@@ -20,9 +20,9 @@ from sagakit.consumer import Consumer
 from sagakit.errors import UnreadableEvent
 from sagakit.leadership import Leader
 from sagakit.messages import NewEvent, RecordedEvent
+from sagakit.patience import Patience
 from sagakit.ports import Append
 from sagakit.projection import Projection
-from sagakit.patience import Patience
 from sagakit.projector import Projector
 from sagakit.repository import Context
 from sagakit.service import Service, ServiceMap
