@@ -7,8 +7,8 @@ other key ever waits for it (G5). What fails for the machine's fault is raised, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 import structlog
@@ -126,7 +126,7 @@ class Consumer:
             async with room:
                 for event in members:
                     try:
-                        with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, _about(event)):
+                        with self._span(event):
                             await self._before(event)  # type: ignore[misc]
                     except Exception as error:  # noqa: BLE001 judged by the caller
                         failures[event.id] = error
@@ -136,14 +136,9 @@ class Consumer:
         await asyncio.gather(*(run(members) for members in streams.values()))
         return ready, failures
 
-    @contextmanager
-    def _span(self, event: RecordedEvent) -> Iterator[None]:
-        with child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, _about(event)):
-            yield
-
-
-def _about(event: RecordedEvent) -> dict[str, str]:
-    return {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
+    def _span(self, event: RecordedEvent) -> AbstractContextManager[None]:
+        about = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
+        return child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, about)
 
 
 def _without_troubled(events: Sequence[RecordedEvent], failures: dict[UUID, Exception]) -> list[RecordedEvent]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -127,11 +127,9 @@ def applier_of(projection: Projection, registry: Registry, consumer: str, patien
     async def effect(session: AsyncSession, event: RecordedEvent) -> None:
         await projection.apply(session, registry.decode_all(event), event)
 
-    @contextmanager
-    def span(event: RecordedEvent) -> Iterator[None]:
+    def span(event: RecordedEvent) -> AbstractContextManager[None]:
         about = {"messaging.message.id": str(event.id)}
-        with child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about):
-            yield
+        return child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about)
 
     return Applier(consumer, effect, patience, span, has_inbox=False)
 
