@@ -30,7 +30,9 @@ from sagakit.outcome import CommandOutcome
 
 
 class SagakitError(Exception):
-    """The base of all of them."""
+    """The base of all of them. ``parks_at_once`` says that an event whose handling raises it need not be tried again."""
+
+    parks_at_once: ClassVar[bool] = False
 
 
 class DomainError(SagakitError):
@@ -148,6 +150,8 @@ class UnreadableEvent(SagakitError):
 
 class TooManyHops(SagakitError):
     """An event at the end of too long a chain of reactions and sagas: parked at once, nothing more comes of it."""
+
+    parks_at_once = True
 
     def __init__(self, limit: int, event_type: str, cycle: tuple[str, ...], correlation_id: str) -> None:
         """Name the limit, the event, what goes in a circle as far as the code tells, and the conversation."""

@@ -18,10 +18,12 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from sagakit.applying import Applier, Tally
 from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.messages import RecordedEvent
+from sagakit.patience import Patience
 from sagakit.projection import Projection
-from sagakit.projector import apply_or_park
+from sagakit.projector import applier_of
 from sagakit.refeed import Source, by_time, consumers_of, sources_of
 from sagakit.service import projection_checkpoint
 from sagakit.sql import bookkeeping, pausing
@@ -192,9 +194,11 @@ class _Work:
             if await pausing.holders(session, self._consumers) != {self._me}:
                 raise self._lost()
             for source, event in batch:
-                await apply_or_park(self._projection, self._registry, session, source.consumer, event)
-                if not source.is_own:
-                    await _note(session, source.consumer, event)
+                await self._applier(source).one(session, event, Tally())
+
+    def _applier(self, source: Source) -> Applier:
+        """Make what applies the events of a source: once tried, then parked; the inbox of what comes over the bus is kept."""
+        return applier_of(self._projection, self._registry, source.consumer, Patience(attempts=1), has_inbox=not source.is_own)
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"another rebuild of {self._type.name}, or a person, took over: this one changed nothing")
@@ -202,13 +206,3 @@ class _Work:
 
 def _of(table: type[InboxRow | HeadRow | ParkedRow], consumers: Sequence[str]) -> ColumnElement[bool]:
     return col(table.consumer).in_(consumers)
-
-
-async def _note(session: AsyncSession, consumer: str, event: RecordedEvent) -> None:
-    """Note an event that took effect where its consumer will look for it; one that was parked is not."""
-    if await bookkeeping.standing(session, consumer, event) == "new" and await bookkeeping.enter_inbox(session, consumer, event):
-        head = await session.get(HeadRow, (consumer, event.service, event.stream))
-        head = head or HeadRow(consumer=consumer, producer=event.service, stream=event.stream, version=0)
-        head.version, head.effects = event.version, head.effects + 1
-        session.add(head)
-        await session.flush()

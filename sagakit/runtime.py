@@ -22,6 +22,7 @@ from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
+from sagakit.patience import Patience
 from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
@@ -31,8 +32,9 @@ from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.reactor import Reactor
 from sagakit.relay import Relay
 from sagakit.retention import Retention
+from sagakit.retrier import Retrier
 from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
-from sagakit.sql import consumers, subscriptions
+from sagakit.sql import subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
@@ -64,7 +66,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention | HorizonWatch | SagaWatch] = []
+        self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch | SagaWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -117,7 +119,10 @@ class Runtime:
         if "projections" in self._roles:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
-            self._loops.append(Retention(opened.store, self._system.settings.command_retention_hours))
+            self._loops.append(Retention.of_outcomes(opened.store, self._system.settings.command_retention_hours))
+        if "consumers" in self._roles:
+            hours = self._system.settings.inbox_retention_hours
+            self._loops.append(Retention.of_inbox(opened.service.name, opened.tables, hours))
         if self._roles & {"projections", "relay"} and isinstance(opened.store, PostgresEventStore):
             self._loops.append(HorizonWatch(opened.service.name, opened.tables))
 
@@ -142,37 +147,40 @@ class Runtime:
                 continue
             leader = self._leader(opened, projection_checkpoint(projection))
             registry, poll = self._system.services.registry, self._system.settings.poll_seconds
-            self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
+            projector = Projector(projection(), opened.store, opened.tables, registry, leader, poll, self._patience)
+            self._loops += [projector, projector.retrier]
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
-        services, attempts = self._system.services, self._system.settings.attempts
+        services, patience = self._system.services, self._patience
         owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
         hops = HopLimit(services, self._system.settings.max_hops)
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
-            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            await self._begin(opened, bus, owed[consumer.name], consumer)
+            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, patience, before=starter)
+            await self._consume(bus, owed[consumer.name], consumer)
         for reaction in opened.service.reactions:
             reactor = Reactor(opened.service, reaction, services, opened.repository, hops)
-            consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, attempts, before=reactor)
-            await self._begin(opened, bus, owed[consumer.name], consumer)
+            consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, patience, before=reactor)
+            await self._consume(bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
-                consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                await self._begin(opened, bus, owed[name], consumer)
+                consumer = Consumer(name, opened.tables, patience, effect=self._effect(projection()))
+                await self._consume(bus, owed[name], consumer)
 
-    async def _begin(self, opened: OpenService, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
-        async with opened.tables.transaction() as session:
-            await consumers.register(session, consumer.name)
+    async def _consume(self, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
+        self._loops.append(consumer.retrier)
         self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._system.settings.attempts, self._system.settings.retry_seconds)
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry
 
         async def effect(session: Any, event: RecordedEvent) -> None:
             await projection.apply(session, registry.decode_all(event), event)
-            await session.flush()
 
         return effect
 

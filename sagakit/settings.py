@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     longest_retry_hours: Annotated[float, Field(gt=0)] = Field(
         336.0, description="Hours after which no command is sent again: the longest outage, the longest parked saga"
     )
+    inbox_retention_hours: Annotated[float, Field(gt=0)] = Field(
+        720.0, description="Hours for which a consumer remembers that it handled an event"
+    )
+    longest_redelivery_hours: Annotated[float, Field(gt=0)] = Field(
+        336.0, description="Hours after which no event is delivered again: the oldest queue, dead letter, replay or backup"
+    )
     relay_batch: Annotated[int, Field(ge=1, le=1000)] = Field(200, description="Events that the relay has in flight at most")
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
         5.0, description="Seconds after which a silent leader is replaced"
@@ -75,6 +81,9 @@ class Settings(BaseSettings):
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
     max_hops: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="Reactions and sagas in a row before an event is parked as part of a circle"
+    )
+    retry_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        0.2, description="Seconds before the second attempt; doubled with each further one, up to a minute"
     )
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
     drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
@@ -125,6 +134,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SAGAKIT_COMMAND_RETENTION_HOURS must be above SAGAKIT_LONGEST_RETRY_HOURS: "
                 "a command that is sent again after its outcome was forgotten would take effect twice"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inbox_outlives_redelivery(self) -> Settings:
+        if self.inbox_retention_hours <= self.longest_redelivery_hours:
+            raise ValueError(
+                "SAGAKIT_INBOX_RETENTION_HOURS must be above SAGAKIT_LONGEST_REDELIVERY_HOURS: "
+                "an event that is delivered again after it was forgotten would be parked as out of order"
             )
         return self
 

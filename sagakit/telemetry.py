@@ -32,6 +32,11 @@ COUNTERS = {
     "sagakit.sagas.late_events": "Events that came for a saga that had ended, by saga and type",
     "sagakit.reactions": "Commands of reactions, by service, reaction and outcome: done or refused",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
+    "sagakit.inbox.forgotten": "Inbox rows removed after their retention, by service",
+    "sagakit.consumer.repeats": "Deliveries of events that were handled before, by consumer",
+    "sagakit.consumer.retries": "Failed attempts after which an event is tried again, by consumer",
+    "sagakit.consumer.parked": "Events parked for a person, by consumer and cause: attempts or out_of_order",
+    "sagakit.consumer.refused": "Messages that were no events, by consumer",
 }
 """Every counter, with what it counts."""
 

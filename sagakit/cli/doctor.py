@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from sqlmodel import col, func, select
+from sqlmodel import col, select
 
 from sagakit.cli.output import print_json, print_table, runs
 from sagakit.cli.session import open_system, session_of
@@ -13,7 +13,8 @@ from sagakit.errors import InfrastructureError, LogWentBack
 from sagakit.postgres.horizon import TOO_OLD_SECONDS, oldest_writer
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.rabbitmq.bus import RabbitBus
-from sagakit.sql.tables import CheckpointRow, ConsumerRow, ParkedRow
+from sagakit.sql import parked_actions
+from sagakit.sql.tables import CheckpointRow, ConsumerRow
 from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
@@ -75,12 +76,13 @@ async def _standing(opened: OpenService) -> list[Check]:
     name = opened.service.name
     async with opened.tables.transaction() as session:
         checkpoints = (await session.exec(select(CheckpointRow))).all()
-        parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
         held = (await session.exec(select(ConsumerRow).where(col(ConsumerRow.paused_by).is_not(None)))).all()
+        aside = await parked_actions.counts(session)
     head = await opened.store.head()  # after the checkpoints, which move on meanwhile
     waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
     detail = f"{head} positions, " + (", ".join(waits) or "all read")
-    checks = [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]
+    states = [f"{aside[state]} {state}" for state in ("parked", "retrying", "behind") if state in aside]
+    checks = [(name, "wrong" if "parked" in aside else "ok", ", ".join((detail, *states)))]
     checks += [
         (name, "wrong", str(LogWentBack(name, row.name, row.position, head))) for row in checkpoints if row.position > head
     ]

@@ -1,22 +1,17 @@
-"""Checkpoints with their leases, the inbox, and what is parked: always inside the caller's transaction."""
+"""Checkpoints with their leases: always inside the caller's transaction."""
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Float, cast, exists, extract, func, literal
+from sqlalchemy import ColumnElement, Float, cast, extract, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel, col, select, update
+from sqlmodel import SQLModel, col, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import LeaseLost
-from sagakit.messages import RecordedEvent
-from sagakit.sql.tables import CheckpointRow, InboxRow, ParkedRow
-
-BEHIND = "waits behind an earlier event of its stream"
+from sagakit.sql.tables import CheckpointRow
 
 
 def _now(session: AsyncSession) -> ColumnElement[float]:
@@ -71,40 +66,3 @@ async def advance(session: AsyncSession, name: str, epoch: int, old: int, new: i
     )
     if (await session.exec(statement)).rowcount != 1:
         raise LeaseLost(f"{name}: another process leads now, nothing was written behind position {old}")
-
-
-async def enter_inbox(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> bool:
-    """Note that the consumer handles this event; False means that it did before."""
-    return await insert_if_new(
-        session,
-        InboxRow,
-        consumer=consumer,
-        event_id=str(recorded.id),
-        stream=recorded.stream,
-        version=recorded.version,
-        handled_at=datetime.now(UTC),
-    )
-
-
-async def standing(session: AsyncSession, consumer: str, recorded: RecordedEvent) -> Literal["new", "handled", "behind"]:
-    """Tell whether the event is new to the consumer, was handled, or stands behind a parked event of its stream."""
-    handled = exists().where(col(InboxRow.consumer) == consumer, col(InboxRow.event_id) == str(recorded.id))
-    parked = exists().where(col(ParkedRow.consumer) == consumer, col(ParkedRow.stream) == recorded.stream)
-    row = (await session.exec(select(handled, parked))).one()
-    return "handled" if row[0] else "behind" if row[1] else "new"
-
-
-async def park(session: AsyncSession, consumer: str, recorded: RecordedEvent, reason: str) -> None:
-    """Put an event aside, whole, with the reason."""
-    await insert_if_new(
-        session,
-        ParkedRow,
-        consumer=consumer,
-        event_id=str(recorded.id),
-        producer=recorded.service,
-        stream=recorded.stream,
-        version=recorded.version,
-        message=json.dumps(recorded.as_json(), ensure_ascii=False),
-        reason=reason,
-        parked_at=datetime.now(UTC),
-    )

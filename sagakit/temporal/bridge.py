@@ -8,6 +8,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from sagakit import crash_points
 from sagakit.errors import InvalidInput, SagaNotStarted, TemporalUnavailable
 from sagakit.hops import HopLimit
 from sagakit.messages import Event, RecordedEvent, Registry
@@ -41,6 +42,7 @@ class SagaStarter:
         for part, event in enumerate(self._registry.decode_all(recorded)):
             if type(event) is self._saga.starts_on:
                 await self._start(event, recorded)
+                crash_points.reached(crash_points.SAGA_STARTED)
             elif type(event) in self._saga.expects:
                 await self._hand_over(event, recorded, part)
 
