@@ -6,6 +6,7 @@ module path, so that code can move without touching history. Only registered nam
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +75,9 @@ class Command(BaseModel):
         return str(getattr(self, self.id_field))
 
 
+_TRACEPARENT = re.compile(r'"traceparent":\s*"([^"]*)"')
+
+
 class Metadata(BaseModel):
     """Where an event comes from: enough to rebuild a whole conversation from stored events alone.
 
@@ -129,6 +133,20 @@ class RecordedEvent:
         if self._metadata is None:
             self._metadata = Metadata.model_validate_json(self.metadata_text)
         return self._metadata
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context as stored at append, without reading the rest of the metadata."""
+        found = _TRACEPARENT.search(self.metadata_text)
+        return found[1] if found else None
+
+    @classmethod
+    def from_json(cls, text: str) -> RecordedEvent:
+        """Read what `as_json` wrote."""
+        fields = json.loads(text)
+        metadata = Metadata.model_validate(fields.pop("metadata")).model_dump_json()
+        fields |= {"id": UUID(fields["id"]), "recorded_at": datetime.fromisoformat(fields["recorded_at"])}
+        return cls(**fields, metadata_text=metadata)
 
     @property
     def aggregate_id(self) -> str:

@@ -83,7 +83,7 @@ class Projector:
                     # What this code cannot read may be what a newer release would project: parked, not passed.
                     if event.type in self._types or not self._registry.can_read(event):
                         await apply_or_park(self._projection, self._registry, session, self._projection.name, event)
-                await self._leader.advance_within(session, events[-1].position)
+                await self._leader.advance_within(session, events[-1].position, events[-1].id)
             self._leader.position = events[-1].position
 
 

@@ -29,6 +29,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
+    "sagakit.subscriptions.detached": "Times that a consumer was left alone because too much waits for it, by consumer",
+    "sagakit.events.unsendable": "Events that no broker takes, by consumer",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
 }
 """Every counter, with what it counts."""
@@ -131,9 +133,14 @@ def span_context(traceparent: str | None) -> SpanContext | None:
     return context if context.is_valid else None
 
 
+def is_traced() -> bool:
+    """Tell whether a tracer provider is set for this process: where none is, nothing needs to be gathered for a span."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
     """Run a block in the span of a command; where no provider is set it costs nothing."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if not is_traced():
         return nullcontext(trace.INVALID_SPAN)
     return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
 
