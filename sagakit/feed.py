@@ -138,13 +138,13 @@ class Feed:
                 await self.pause(self._poll_seconds)
                 continue
             await cursor.read(self._batch)
-            if cursor.waiting:
+            if is_live := bool(cursor.waiting):
                 await self._publish(cursor)
                 batches += 1
             self._failing_since = None
-            if self._replaying is not None and (not cursor.waiting or batches % _LIVE_FOR_EACH_REPLAYED == 0):
+            if self._replaying is not None and (not is_live or batches % _LIVE_FOR_EACH_REPLAYED == 0):
                 await self._replay(cursor, self._replaying)
-            elif not cursor.waiting:
+            elif not is_live:
                 await cursor.mark()
                 await self._rest()
 
