@@ -92,7 +92,7 @@ class BackPressure(InfrastructureError):
             f"service {service} takes no command: {undelivered} events are not delivered yet, over the limit of {limit} "
             f"(SAGAKIT_MAX_UNDELIVERED); {consumer} is furthest behind, `doctor` says why. It goes on by itself once they are"
         )
-        self.service, self.undelivered, self.limit, self.consumer = service, undelivered, limit, consumer
+        self.facts = service, undelivered, limit, consumer
 
 
 class NotSendable(SagakitError):

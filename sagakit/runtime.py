@@ -24,6 +24,7 @@ from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
+from sagakit.pressure import Pressure
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
@@ -59,7 +60,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
+        self._loops: list[Relay | Projector | Retention | HorizonWatch | Pressure] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -106,6 +107,8 @@ class Runtime:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
             self._loops.append(Retention(opened.store, self._system.settings.command_retention_hours))
+            declared = [each.consumer for each in self._system.services.subscriptions()]
+            self._loops.append(Pressure(opened.repository, opened.tables, declared, self._system.settings.max_undelivered))
         if self._roles & {"projections", "relay"} and isinstance(opened.store, PostgresEventStore):
             self._loops.append(HorizonWatch(opened.service.name, opened.tables))
 

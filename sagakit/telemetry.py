@@ -181,9 +181,10 @@ def _send_part(exchange: str, traceparents: Sequence[str | None]) -> trace.Span:
 class ServiceGauge:
     """A gauge per service, fed by a loop: what OpenTelemetry calls to observe one cannot await a database."""
 
-    def __init__(self, name: str, unit: str, description: str) -> None:
+    def __init__(self, name: str, unit: str, description: str, label: str = "sagakit.service") -> None:
         """Declare it; made once in a process, since a second one of the same name would never be observed."""
         self._latest: dict[str, float] = {}
+        self._label = label
         metrics.get_meter("sagakit").create_observable_gauge(name, [self._observe], unit, description)
 
     def record(self, service: str, value: float) -> None:
@@ -195,10 +196,35 @@ class ServiceGauge:
         self._latest.pop(service, None)
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, {"sagakit.service": service}) for service, value in list(self._latest.items())]
+        return [Observation(value, {self._label: service}) for service, value in list(self._latest.items())]
 
 
 @cache
 def horizon_age() -> ServiceGauge:
     """Return the gauge of the age of the writing transaction that holds a log's readers back."""
     return ServiceGauge("sagakit.log.horizon_age", "s", "Age of the oldest open writing transaction in the log's cluster")
+
+
+RECONCILED = {
+    "waiting": "Events that wait for a consumer, in the log or in its queues",
+    "late": "Events that wait for a consumer longer than the grace",
+    "parked": "Events that wait for a person",
+    "lost": "Events that a consumer is owed and that are nowhere",
+    "doubled": "Effects beyond one for each event handled",
+}
+"""The gauges ``sagakit.reconcile.<name>`` by ``sagakit.consumer``, set by each round of `reconcile`."""
+
+
+def reconciled(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Report the figures of a round, by consumer and name; what is None is not reported."""
+    for name in RECONCILED:
+        for consumer, values in figures.items():
+            if values[name] is None:
+                _reconciled(name).forget(consumer)
+            else:
+                _reconciled(name).record(consumer, values[name])
+
+
+@cache
+def _reconciled(name: str) -> ServiceGauge:
+    return ServiceGauge(f"sagakit.reconcile.{name}", "1", RECONCILED[name], "sagakit.consumer")
