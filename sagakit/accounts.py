@@ -16,8 +16,9 @@ class Account:
     """The figures of one consumer, over all that it is owed.
 
     ``owed`` is the sum of ``handled``, ``dropped``, ``forgotten``, ``parked``, ``waiting`` and ``lost``. ``handled`` counts the
-    inbox; for a consumer of another code base, what the broker took and no longer has. ``forgotten`` were handled so long ago that the inbox rows are gone.
-    ``doubled`` is None where effects are not counted. ``late`` of what waits is older than the grace.
+    inbox; for a consumer of another code base, what the broker took and no longer has. ``forgotten`` were handled so long ago
+    that the inbox rows are gone. ``doubled`` is None where effects are not counted. ``late`` of what waits is older than the
+    grace.
     """
 
     consumer: str

@@ -123,6 +123,6 @@ async def _wait(opened: OpenService, replay_id: str, asked: Asked, last: int) ->
             if now > moved_at + asked.timeout_seconds:
                 raise StoreUnavailable(
                     f"nothing moved for {asked.timeout_seconds:g} s, at position {position} of {last}: is `start` running, with "
-                    f"the relay of {opened.service.name}? `doctor` says what {asked.consumer} waits for. The replay stays recorded"
+                    f"the relay of {opened.service.name}? `doctor` says what {asked.consumer} waits for. It stays recorded"
                 )
             await asyncio.sleep(_PAUSE_SECONDS)
