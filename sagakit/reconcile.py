@@ -185,11 +185,13 @@ async def _settle(debt: _Debt, bus: Bus | None) -> None:
             await asyncio.sleep(_PAUSE_SECONDS)  # what was in somebody's hands has come to an end by then
         await _look_again(debt)
     async with debt.owner.tables.transaction() as session:
-        overtaken = await reconciling.overtaken(session, debt.consumer, {each.stream: each.version for each in reversed(missing)})
-    open_ones = [each for each in missing if each.stream not in overtaken]
+        last = await reconciling.last_handled(session, debt.consumer, {each.stream for each in missing})
+    open_ones = []
     for each in missing:
-        if each.stream in overtaken:
-            account.lose(each)
+        if each.version < last.get(each.stream, 0):
+            account.lose(each)  # overtaken, so it is in no queue
+        else:
+            open_ones.append(each)
     # A queue holds the latest.
     lost = max(0, len(open_ones) - queued)
     for each in open_ones[:lost]:

@@ -32,17 +32,17 @@ async def dropped(session: AsyncSession, consumer: str, ids: Collection[str]) ->
     return set((await session.exec(found)).all()) if ids else set()
 
 
-async def overtaken(session: AsyncSession, consumer: str, versions: dict[str, int]) -> set[str]:
-    """Return those of these streams of which a later version than the one given was handled."""
+async def last_handled(session: AsyncSession, consumer: str, streams: Collection[str]) -> dict[str, int]:
+    """Return the highest version handled of each of these streams of which any was."""
     table = HeadRow if await _effects(session, consumer) is not None else InboxRow
-    streams, found = list(versions), set()
-    for begin in range(0, len(streams), _PAGE):
+    names, found = list(streams), dict[str, int]()
+    for begin in range(0, len(names), _PAGE):
         statement = (
             select(table.stream, func.max(table.version))
-            .where(col(table.consumer) == consumer, col(table.stream).in_(streams[begin : begin + _PAGE]))
+            .where(col(table.consumer) == consumer, col(table.stream).in_(names[begin : begin + _PAGE]))
             .group_by(col(table.stream))
         )
-        found |= {stream for stream, version in (await session.exec(statement)).all() if version > versions[stream]}
+        found.update((await session.exec(statement)).all())
     return found
 
 
