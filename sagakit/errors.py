@@ -6,7 +6,8 @@ SagakitError
 │   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
 │   └── NotInTime            what a saga waited for did not come within its time
 ├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
-├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
+├── LogWentBack              a checkpoint does not fit its log any more: stops, for a person to decide
+├── NotSendable              an event that no broker takes, by its own fault: its stream waits for a person
 ├── TooManyHops              reactions and sagas go in a circle: parked at once
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
@@ -14,6 +15,7 @@ SagakitError
     ├── DuplicateCommand     the idempotency key is taken: its recorded outcome is the answer
     ├── StoreUnavailable     the database cannot be reached
     ├── BusUnavailable       the message could not be handed over for certain
+    ├── BackPressure         too much of what was recorded is not delivered yet: commands wait
     ├── TemporalUnavailable  no Temporal server, or none could be started
     └── LeaseLost            another process leads now
 InvalidInput                 what was given cannot be used; the text names place and remedy
@@ -106,6 +108,22 @@ class BusUnavailable(InfrastructureError):
     """A message was not confirmed: its fate is unknown, so it is sent again with the same id."""
 
 
+class BackPressure(InfrastructureError):
+    """Commands are refused before anything is decided, until more of what was recorded before is delivered."""
+
+    def __init__(self, service: str, undelivered: int, limit: int, consumer: str) -> None:
+        """Name the service, how much is undelivered, the limit, and the consumer that is furthest behind."""
+        super().__init__(
+            f"service {service} takes no command: {undelivered} events are not delivered yet, over the limit of {limit} "
+            f"(SAGAKIT_MAX_UNDELIVERED); {consumer} is furthest behind, `doctor` says why. It goes on by itself once they are"
+        )
+        self.facts = service, undelivered, limit, consumer
+
+
+class NotSendable(SagakitError):
+    """The bus will never take this event as it is, and takes others: too large, say. Sending it again is no use."""
+
+
 class TemporalUnavailable(InfrastructureError):
     """There is no Temporal server to talk to."""
 
@@ -124,17 +142,24 @@ class SagaNotStarted(SagakitError):
 
 
 class LogWentBack(SagakitError):
-    """A checkpoint stands past the end of its log: the log was restored from a backup, or an acknowledged commit was lost.
+    """A checkpoint does not fit its log: that was restored from a backup, or an acknowledged commit was lost.
 
-    Not retried: going on would pass over new events that take the old positions.
+    It stands past the end, or at a position where another event is by now. Not retried: going on would pass over new events
+    that took the old positions.
     """
 
     def __init__(self, service: str, checkpoint: str, position: int, head: int) -> None:
-        """Name the service, its checkpoint, and where both stand."""
+        """Name the service, its checkpoint, and where both stand; a log that has grown past it has another event there."""
+        where = (
+            f"the log of service {service} ends at position {head}, and its checkpoint {checkpoint} stands at {position}"
+            if position > head
+            else f"the log of service {service} has another event at position {position} than its checkpoint {checkpoint} saw"
+        )
         super().__init__(
-            f"the log of service {service} ends at position {head}, and its checkpoint {checkpoint} stands at {position}: "
+            f"{where}: "
             "the log went back, as after a restore. Restore log and checkpoints from one backup, or set that row of "
-            f"sagakit_checkpoints to a position up to {head} after making sure that what it fed agrees with the log"
+            f"sagakit_checkpoints to a position up to {head}, its event_id to null, after making sure that what it fed agrees "
+            "with the log"
         )
         self.service, self.checkpoint, self.position, self.head = service, checkpoint, position, head
 

@@ -75,6 +75,9 @@ class Command(BaseModel):
         return str(getattr(self, self.id_field))
 
 
+_TRACEPARENT = re.compile(r'"traceparent":\s*"([^"]*)"')
+
+
 class Metadata(BaseModel):
     """Where an event comes from: enough to rebuild a whole conversation from stored events alone.
 
@@ -132,6 +135,12 @@ class RecordedEvent:
         if self._metadata is None:
             self._metadata = Metadata.model_validate_json(self.metadata_text)
         return self._metadata
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context as stored at append, without reading the rest of the metadata."""
+        found = _TRACEPARENT.search(self.metadata_text)
+        return found[1] if found else None
 
     @property
     def aggregate_id(self) -> str:

@@ -189,7 +189,11 @@ class Bus(Protocol):
         """Make sure that each consumer's queues exist. Repeating it changes nothing."""
 
     async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
-        """Hand events over to one consumer; answer each with None (confirmed) or why its fate is unknown."""
+        """Hand events over to one consumer; answer each with None (confirmed) or why its fate is unknown.
+
+        `NotSendable` is the answer to an event that will never be taken, by its own fault, while others are; it was not handed
+        over, and neither was any later event of its stream in the same call.
+        """
 
     async def backlog(self, subscription: Subscription) -> int:
         """Count the messages that wait for a consumer. Raises `BusUnavailable`."""

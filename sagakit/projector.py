@@ -97,26 +97,26 @@ class Projector:
             # What this code cannot read may be what a newer release would project: parked, not passed.
             wanted = [event for event in events if event.type in self._types or not self._registry.can_read(event)]
             with machine_trouble(f"projection {self._projection.name}"):
-                tally = await self._apply(wanted, events[-1].position)
+                tally = await self._apply(wanted, events[-1])
             self._leader.position = events[-1].position
             crash_points.reached(crash_points.PROJECTOR_COMMITTED)
             tally.tell(self._projection.name)
             if tally.retrying:
                 self.retrier.wake()
 
-    async def _apply(self, events: Sequence[RecordedEvent], position: int) -> Tally:
+    async def _apply(self, events: Sequence[RecordedEvent], last: RecordedEvent) -> Tally:
         """Apply a batch and move the checkpoint, in one transaction."""
         async with self._one_effect:
             try:
-                return await self._apply_within(self._applier.all_at_once, events, position)
+                return await self._apply_within(self._applier.all_at_once, events, last)
             except Irregular as reason:
                 _log.info("one by one", projection=self._projection.name, reason=str(reason))
-            return await self._apply_within(self._applier.one_by_one, events, position)
+            return await self._apply_within(self._applier.one_by_one, events, last)
 
-    async def _apply_within(self, apply: Apply, events: Sequence[RecordedEvent], position: int) -> Tally:
+    async def _apply_within(self, apply: Apply, events: Sequence[RecordedEvent], last: RecordedEvent) -> Tally:
         async with self._tables.transaction() as session:
             tally = await apply(session, events)
-            await self._leader.advance_within(session, position)
+            await self._leader.advance_within(session, last.position, last.id)
             crash_points.reached(crash_points.PROJECTOR_APPLIED)
         return tally
 

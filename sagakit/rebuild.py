@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
@@ -154,7 +155,8 @@ class _Work:
                     session, CheckpointRow, name=name, position=0, epoch=0, owner="", leased_until=0.0
                 )
                 statement = update(CheckpointRow).where(col(CheckpointRow.name) == name)
-                values = {"position": source.seen, "epoch": col(CheckpointRow.epoch) + 1, "owner": "", "leased_until": 0.0}
+                values: dict[str, Any] = {"position": source.seen, "event_id": None, "epoch": col(CheckpointRow.epoch) + 1}
+                values |= {"owner": "", "leased_until": 0.0}
                 await session.exec(statement.values(**values).execution_options(synchronize_session=False))
 
     async def _batches(

@@ -12,7 +12,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
-from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand
+from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand
 from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
@@ -55,6 +55,7 @@ class Repository:
         self.store, self.registry, self.failures = store, registry, failures
         self.image = MemoryImage(0, 0) if image is None else image
         self.snapshots = Snapshots(store, registry)
+        self.refusal: BackPressure | None = None
         self._creates: dict[type[Command], bool] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -75,8 +76,11 @@ class Repository:
     async def handle(self, aggregate_type: type[Aggregate], command: Command, context: Context) -> CommandOutcome:
         """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.
 
-        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored.
+        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored,
+        `BackPressure` while `refusal` says so: then nothing was decided.
         """
+        if self.refusal is not None:
+            raise BackPressure(*self.refusal.facts)
         admit(command)
         stream = aggregate_type.stream_of(command.aggregate_id)
         with command_span(command.command_name, stream) as span:

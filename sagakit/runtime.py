@@ -26,6 +26,7 @@ from sagakit.patience import Patience
 from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
+from sagakit.pressure import Pressure
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
@@ -66,7 +67,7 @@ class Runtime:
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch | SagaWatch] = []
+        self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch | Pressure | SagaWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -120,6 +121,8 @@ class Runtime:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
             self._loops.append(Retention.of_outcomes(opened.store, self._system.settings.command_retention_hours))
+            declared = [each.consumer for each in self._system.services.subscriptions()]
+            self._loops.append(Pressure(opened.repository, opened.tables, declared, self._system.settings.max_undelivered))
         if "consumers" in self._roles:
             hours = self._system.settings.inbox_retention_hours
             self._loops.append(Retention.of_inbox(opened.service.name, opened.tables, hours))

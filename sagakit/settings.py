@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         0.25, description="Seconds between looks at the log without a wake-up"
     )
+    max_undelivered: Annotated[int, Field(ge=1000)] = Field(
+        1_000_000, description="Undelivered events of a service above which its commands are refused until it has caught up"
+    )
     publish_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="Seconds until a publish counts as unknown")
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
     max_hops: Annotated[int, Field(ge=1, le=1000)] = Field(

@@ -10,7 +10,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sagakit.cli import contracts, doctor, messages, parked, projections, query, sagas, show, slices, start, trace, verify
+from sagakit.cli import (
+    contracts,
+    doctor,
+    messages,
+    parked,
+    projections,
+    query,
+    reconcile,
+    sagas,
+    show,
+    slices,
+    start,
+    subscriptions,
+    trace,
+    verify,
+)
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -52,11 +67,13 @@ def build(services: Sequence[Service | ForeignService] | None = None) -> typer.T
     cli.add_typer(projections.app, name="projections")
     cli.add_typer(parked.app, name="parked")
     cli.add_typer(contracts.app, name="contracts")
+    cli.add_typer(subscriptions.app, name="subscriptions")
     cli.command()(verify.verify)
     cli.command()(slices.export)
     cli.command()(slices.replay)
     cli.command()(slices.failures)
     cli.command()(trace.trace)
+    cli.command()(reconcile.reconcile)
     cli.command()(doctor.doctor)
     return cli
 

@@ -11,11 +11,12 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractRobustConnec
 from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 
-from sagakit.errors import BusUnavailable
+from sagakit import crash_points
+from sagakit.errors import BusUnavailable, NotSendable
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Subscription
 from sagakit.rabbitmq.intake import Intake
-from sagakit.rabbitmq.messages import to_message
+from sagakit.rabbitmq.messages import MAX_BODY_BYTES, to_message
 from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS, Layout, layout
 
 _log = structlog.get_logger("sagakit.rabbitmq")
@@ -71,7 +72,10 @@ class RabbitBus:
                 await self._drop_channel()
                 unavailable = BusUnavailable(f"RabbitMQ does not answer: {error}")
                 return [unavailable for _ in events]
-            tasks = [asyncio.ensure_future(self._publish_one(exchange, event)) for event in events]
+            refused: set[str] = set()
+            tasks = [asyncio.ensure_future(self._publish_one(exchange, event, refused)) for event in events]
+            await asyncio.sleep(0)
+            crash_points.reached(crash_points.FEED_SENT)
             done, pending = await asyncio.wait(tasks, timeout=self._publish_seconds)
             for task in pending:
                 task.cancel()
@@ -82,7 +86,13 @@ class RabbitBus:
                 await self._drop_channel()
             return answers
 
-    async def _publish_one(self, exchange: AbstractExchange, event: RecordedEvent) -> Exception | None:
+    async def _publish_one(self, exchange: AbstractExchange, event: RecordedEvent, refused: set[str]) -> Exception | None:
+        # Runs up to the first await in the order of the events, so that none overtakes a refused one of its stream.
+        if event.stream in refused:
+            return BusUnavailable(f"{event.type}: stands behind an event of {event.stream} that cannot be sent")
+        if len(event.data) > MAX_BODY_BYTES // 4 and (size := len(event.data.encode())) > MAX_BODY_BYTES:
+            refused.add(event.stream)
+            return NotSendable(f"{event.type}: {size} bytes of JSON, over the limit of {MAX_BODY_BYTES} for a message")
         try:
             answer = await exchange.publish(to_message(event), event.type, mandatory=True, timeout=self._publish_seconds)
         except asyncio.CancelledError:

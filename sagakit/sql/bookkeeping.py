@@ -29,8 +29,8 @@ async def insert_if_new(session: AsyncSession, row: type[SQLModel], **values: An
     return bool(result.rowcount)
 
 
-async def take_lease(session: AsyncSession, name: str, owner: str, seconds: float) -> tuple[int, int] | None:
-    """Take or renew the lease on a checkpoint; return (epoch, position), or None while another owner holds it.
+async def take_lease(session: AsyncSession, name: str, owner: str, seconds: float) -> tuple[int, int, str | None] | None:
+    """Take or renew the lease on a checkpoint; return (epoch, position, event id), or None while another owner holds it.
 
     The epoch grows with each change of owner, so that a former owner's writes are refused.
     """
@@ -42,11 +42,11 @@ async def take_lease(session: AsyncSession, name: str, owner: str, seconds: floa
             update(CheckpointRow)
             .where(col(CheckpointRow.name) == name, condition)
             .values(owner=owner, leased_until=now + seconds, epoch=col(CheckpointRow.epoch) + step)
-            .returning(col(CheckpointRow.epoch), col(CheckpointRow.position))
+            .returning(col(CheckpointRow.epoch), col(CheckpointRow.position), col(CheckpointRow.event_id))
             .execution_options(synchronize_session=False)
         )
         if row := (await session.exec(statement)).first():
-            return int(row[0]), int(row[1])
+            return int(row[0]), int(row[1]), row[2]
     return None
 
 
@@ -56,12 +56,23 @@ async def release_lease(session: AsyncSession, name: str, owner: str) -> None:
     await session.exec(statement.values(owner="", leased_until=0.0))
 
 
-async def advance(session: AsyncSession, name: str, epoch: int, old: int, new: int) -> None:
-    """Move a checkpoint from ``old`` to ``new``. Raises `LeaseLost` when another epoch or position stands there."""
+async def advance(
+    session: AsyncSession, name: str, epoch: int, old: int, new: int, *, event_id: str | None = None, seconds: float | None = None
+) -> None:
+    """Move a checkpoint from ``old`` to ``new``, and renew its lease when ``seconds`` are given.
+
+    ``event_id`` is the id of the event at ``new``: what a restored log is recognised by (failures A9). Where ``new`` is ``old``
+    it is a fence for what else the transaction writes. Raises `LeaseLost` when another epoch or position stands there.
+    """
+    values: dict[str, Any] = {"position": new}
+    if new != old:
+        values["event_id"] = event_id
+    if seconds is not None:
+        values["leased_until"] = _now(session) + seconds
     statement = (
         update(CheckpointRow)
         .where(col(CheckpointRow.name) == name, col(CheckpointRow.epoch) == epoch, col(CheckpointRow.position) == old)
-        .values(position=new)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
     if (await session.exec(statement)).rowcount != 1:

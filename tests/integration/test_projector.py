@@ -114,10 +114,10 @@ async def test_a_checkpoint_that_cannot_be_moved_takes_its_effect_with_it_i8(cou
     lost: list[LeaseLost] = []
 
     class Replaced(Leader):
-        async def advance_within(self, session: Any, position: int) -> None:
+        async def advance_within(self, session: Any, position: int, event_id: Any = None) -> None:
             self._epoch -= 1
             try:
-                await super().advance_within(session, position)
+                await super().advance_within(session, position, event_id)
             except LeaseLost as error:
                 lost.append(error)
                 raise

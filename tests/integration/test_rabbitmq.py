@@ -92,6 +92,9 @@ async def test_a_feed_keeps_what_was_returned_and_repairs_the_binding_b4(
             if positions:  # the first time nothing is returned yet
                 await bus.declare(wanted)
 
+        async def backlog(self, wanted: Subscription) -> int:
+            return 0
+
         async def publish(self, wanted: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
             answers = await bus.publish(wanted, events)
             if any(answers):

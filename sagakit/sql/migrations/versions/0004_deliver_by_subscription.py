@@ -18,6 +18,7 @@ exception
 end $$
 """
 _RIGHTS = (
+    ("sagakit_checkpoints", {"relay": "select, insert, update, delete"}),
     ("sagakit_subscriptions", {"relay": "select, insert, update, delete", "reader": "select"}),
     ("sagakit_replays", {"relay": "select, insert, update", "reader": "select"}),
     ("sagakit_parked", {"relay": "select, insert, update, delete"}),
@@ -31,6 +32,7 @@ _RIGHTS = (
 def upgrade() -> None:
     """Apply all of it."""
     connection = op.get_bind()
+    op.add_column("sagakit_checkpoints", sa.Column("event_id", sa.Text))
     _subscriptions(connection)
     _parking(connection)
     _consumers()
