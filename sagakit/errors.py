@@ -3,6 +3,7 @@
 SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
 │   └── StepRefused          a saga's step was refused by the aggregate that it went to
+├── NotSendable              an event that no bus will ever take, for its own sake: the others go on
 ├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
@@ -79,6 +80,10 @@ class StoreUnavailable(InfrastructureError):
 
 class BusUnavailable(InfrastructureError):
     """A message was not confirmed: its fate is unknown, so it is sent again with the same id."""
+
+
+class NotSendable(SagakitError):
+    """An event that can never be handed over, whatever the state of the bus; the text says what is wrong with it."""
 
 
 class TemporalUnavailable(InfrastructureError):

@@ -29,6 +29,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
+    "sagakit.bus.blocked": "Alarms of RabbitMQ (memory or disk) that stopped publishing from a process",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
 }
 """Every counter, with what it counts."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sagakit.errors import BusUnavailable
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Handle, Subscription
+from sagakit.ports import Handle, Refuse, Retired, Subscription
 
 
 class MemoryBus:
@@ -24,6 +24,9 @@ class MemoryBus:
 
     async def declare(self, subscriptions: Sequence[Subscription]) -> None:
         """See the port."""
+
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """See the port. Nothing from outside reaches a bus inside one process."""
 
     async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         """See the port. The events are handled here and now, all or none of them."""
@@ -45,8 +48,17 @@ class MemoryBus:
         """See the port. Nothing waits here: what is not handled is not taken."""
         return 0
 
-    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def retire(self, _subscription: Subscription, _former_partitions: int) -> bool:
+        """See the port. There are no queues."""
+        return True
+
+    async def consume(
+        self, subscription: Subscription, handle: Handle, _refuse: Refuse | None = None, retired: Retired | None = None
+    ) -> Callable[[], Awaitable[None]]:
         """See the port."""
+        if retired is not None:
+            await retired()
+            return _nothing
         consumer = subscription.consumer
         self._handlers[consumer] = handle
 
@@ -62,3 +74,7 @@ class MemoryBus:
 
 async def _as_task(handle: Handle, events: Sequence[RecordedEvent]) -> None:
     await handle(events)
+
+
+async def _nothing() -> None:
+    """Stop what was never started."""

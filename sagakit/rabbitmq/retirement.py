@@ -1,0 +1,54 @@
+"""Takes the queues of a former number of partitions out of use: the producer's half. The consumer's is in `intake`.
+
+Safe to die at any moment: the markers may be sent twice, since nothing but copies can come behind the first; a queue that is
+gone is gone; and only when all are gone is the answer true, which the producer then records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from aio_pika import DeliveryMode, Message
+
+from sagakit.ports import Subscription
+from sagakit.rabbitmq.declaring import delete_exchange, message_count
+from sagakit.rabbitmq.link import Link
+from sagakit.rabbitmq.topology import MARKER_HEADER, MARKER_TYPE, layout_of
+
+SendTo = Callable[[str, Message, str], Awaitable[Exception | None]]
+"""Publish one message to an exchange with a routing key, confirmed."""
+_AGAIN_SECONDS = 30.0  # a marker that somebody took out of the queue would be waited for in vain
+
+
+class Retirement:
+    """Remembers which queues have their marker, so that each gets it once while this process lives, or seldom again."""
+
+    def __init__(self, link: Link, send: SendTo) -> None:
+        """Take a connection that asks what is there, and the way to publish."""
+        self._link, self._send = link, send
+        self._marked: dict[str, float] = {}
+
+    async def go_on(self, subscription: Subscription, former_partitions: int) -> bool:
+        """See `Bus.retire`. Raises one of `LINK_ERRORS`, or what a publish failed with."""
+        former = layout_of(subscription.consumer, former_partitions)
+        left = [queue for queue in former.queues if await message_count(self._link, queue) is not None]
+        for queue in left:
+            if time.monotonic() - self._marked.get(queue, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
+                failure = await self._send("", marker_of(queue), queue)
+                if failure is not None:
+                    raise failure
+                self._marked[queue] = time.monotonic()
+        if left:
+            return False
+        await delete_exchange(self._link, former.exchange)
+        for queue in former.queues:
+            self._marked.pop(queue, None)
+        return True
+
+
+def marker_of(queue: str) -> Message:
+    """Make the last message of a queue."""
+    return Message(
+        b"", headers={MARKER_HEADER: queue}, type=MARKER_TYPE, message_id=f"retire {queue}", delivery_mode=DeliveryMode.PERSISTENT
+    )
