@@ -15,6 +15,7 @@ from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus, LogReader, Subscription
+from sagakit.repartition import exchanged
 from sagakit.shared_log import SharedLog
 from sagakit.telemetry import send_span
 
@@ -70,6 +71,8 @@ class Feed:
 
     async def _lead(self) -> None:
         await self._bus.declare([self.subscription])
+        if not await exchanged(self._leader, self._bus, self.subscription):
+            return  # its former queues are not empty yet: looked at again soon
         await self._leader.reader(self._log.store)  # refuses a log that went back
         follower: LogReader = self._log.follow(self._leader.position)
         waiting: deque[RecordedEvent] = deque()

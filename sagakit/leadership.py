@@ -19,14 +19,14 @@ class Leader:
 
     def __init__(self, tables: ReadModels, name: str, owner: str, seconds: float) -> None:
         """Name the checkpoint and this process; the lease lasts ``seconds`` without renewal."""
-        self._tables, self._name, self._owner, self._seconds = tables, name, owner, seconds
+        self.tables, self._name, self._owner, self._seconds = tables, name, owner, seconds
         self.position = 0
         self._epoch = 0
         self._renew_at = 0.0
 
     async def take(self) -> bool:
         """Try to lead; the position is then the one in the database."""
-        async with self._tables.transaction() as session:
+        async with self.tables.transaction() as session:
             taken = await bookkeeping.take_lease(session, self._name, self._owner, self._seconds)
         if taken is None:
             return False
@@ -51,7 +51,7 @@ class Leader:
 
     async def advance(self, position: int) -> None:
         """Move the checkpoint in a transaction of its own. Raises `LeaseLost`."""
-        async with self._tables.transaction() as session:
+        async with self.tables.transaction() as session:
             await self.advance_within(session, position)
         self.position = position
 
@@ -61,5 +61,5 @@ class Leader:
 
     async def release(self) -> None:
         """Give the lease up."""
-        async with self._tables.transaction() as session:
+        async with self.tables.transaction() as session:
             await bookkeeping.release_lease(session, self._name, self._owner)

@@ -232,20 +232,26 @@ class Bus(Protocol):
     async def retire(self, subscription: Subscription, former_partitions: int) -> bool:
         """Take the queues of a former number of partitions out of use; True once they are gone. Ask again until then.
 
-        Each gets a marker as its last message. The consumer that meets the marker has handled all before it, and deletes
-        the queue. Only the feed that leads may call it, and it publishes nothing until the answer is True; then whatever the
-        old queues held is handled, so that the first message in the new ones is in order. Safe to begin again after a
-        crash at any moment. Raises `BusUnavailable`.
+        Each gets a marker as this producer's last message. The consumer that meets the markers of all its producers has handled
+        all before them, and deletes the queue. Only the feed that leads may call it, and it publishes nothing until the answer
+        is True; then whatever the old queues held is handled, so that the first message in the new ones is in order. Safe to
+        begin again after a crash at any moment. Raises `BusUnavailable`.
         """
 
     async def consume(
-        self, subscription: Subscription, handle: Handle, refuse: Refuse | None = None, retired: Retired | None = None
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),
     ) -> Callable[[], Awaitable[None]]:
         """Start handing a consumer's events to ``handle``; return the function that stops it after the events in hand.
 
         A message that is no event goes to ``refuse``, or without one to the dead letters. ``retired`` says that these are
         the queues of a former number of partitions: it is called once they are gone. Otherwise a queue that vanishes is
-        waited for. Raises `BusUnavailable`.
+        waited for. ``producers`` are all that feed these queues, which go out of use when each of them has said so; the
+        subscription's own when none is given. Raises `BusUnavailable`.
         """
 
     async def close(self) -> None:

@@ -21,13 +21,14 @@ from sagakit.errors import InvalidInput
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus
+from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.relay import Relay
+from sagakit.repartition import consume_all, partitioned
 from sagakit.retention import Retention
 from sagakit.service import projection_consumer, saga_consumer
 from sagakit.sql import subscriptions
@@ -58,6 +59,7 @@ class Runtime:
             raise InvalidInput(
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
+        self._subscriptions = partitioned(system.services.subscriptions(), system.settings.partitions)
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
         self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,7 +80,7 @@ class Runtime:
             await require_search_attributes(self._client)
         bus = self._bus = await self._open_bus()
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        await bus.declare(self._system.services.subscriptions())
+        await bus.declare(self._subscriptions)
         opened = [await self._system.open(name) for name in self._names]
         for service in opened:
             if "consumers" in self._roles:
@@ -96,7 +98,7 @@ class Runtime:
         settings = self._system.settings
         if settings.is_embedded_bus:
             return MemoryBus()
-        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch, publishing=settings.publisher)
         await bus.open()
         return bus
 
@@ -115,7 +117,7 @@ class Runtime:
     async def _start_relay(self, opened: OpenService, bus: Bus) -> None:
         settings = self._system.settings
         async with opened.tables.transaction() as session:
-            for subscription in self._system.services.subscriptions():
+            for subscription in self._subscriptions:
                 if subscription.producer == opened.service.name:
                     await subscriptions.record(session, subscription)
 
@@ -134,16 +136,18 @@ class Runtime:
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
         services, attempts = self._system.services, self._system.settings.attempts
-        owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
+        owed: dict[str, list[Subscription]] = {}
+        for subscription in self._subscriptions:
+            owed.setdefault(subscription.consumer, []).append(subscription)
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            self._stop_consumers += await consume_all(bus, opened.tables, owed[consumer.name], consumer.handle)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
                 consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
+                self._stop_consumers += await consume_all(bus, opened.tables, owed[name], consumer.handle)
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry

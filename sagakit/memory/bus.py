@@ -53,7 +53,12 @@ class MemoryBus:
         return True
 
     async def consume(
-        self, subscription: Subscription, handle: Handle, _refuse: Refuse | None = None, retired: Retired | None = None
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        _refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),  # noqa: ARG002 there are no queues to be emptied
     ) -> Callable[[], Awaitable[None]]:
         """See the port."""
         if retired is not None:

@@ -7,7 +7,9 @@ stops the first alone (failures B6).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from aio_pika import Message
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -21,6 +23,7 @@ from sagakit.rabbitmq.intake import Intake
 from sagakit.rabbitmq.link import LINK_ERRORS, Link
 from sagakit.rabbitmq.publisher import Publisher
 from sagakit.rabbitmq.retirement import Retirement
+from sagakit.rabbitmq.sharing import share
 from sagakit.rabbitmq.topology import layout
 
 
@@ -41,6 +44,7 @@ class RabbitBus:
         self._publisher = Publisher(self._publishing, sender(publishing), publish_seconds)
         self._retirement = Retirement(self._asking, self._send_to)
         self._watches: set[asyncio.Task[None]] = set()
+        self._intakes: list[Intake] = []
 
     async def open(self) -> None:
         """Connect; fails at once when there is no broker."""
@@ -80,38 +84,69 @@ class RabbitBus:
             raise BusUnavailable(f"RabbitMQ does not exchange the queues of {subscription.consumer}: {error}") from error
 
     async def consume(
-        self, subscription: Subscription, handle: Handle, refuse: Refuse | None = None, retired: Retired | None = None
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),
     ) -> Callable[[], Awaitable[None]]:
         """See the port."""
         intakes = [
-            Intake(queue, self._consuming, self._prefetch, handle, refuse, is_former=retired is not None)
+            Intake(
+                queue,
+                self._consuming,
+                self._prefetch,
+                handle,
+                refuse,
+                producers or frozenset({subscription.producer}),
+                is_former=retired is not None,
+            )
             for queue in layout(subscription).queues
         ]
 
+        self._intakes += intakes
+
         async def stop() -> None:
             await asyncio.gather(*(intake.stop() for intake in intakes))
+            self._intakes = [intake for intake in self._intakes if intake not in intakes]
 
         try:
-            for intake in intakes:
+            # In an order of its own, so that processes that start together are first in line for different queues.
+            for intake in random.sample(intakes, len(intakes)):
                 await intake.start()
         except LINK_ERRORS as error:
             await stop()
             advice = "; `topology apply` declares it" if isinstance(error, ChannelNotFoundEntity) else ""
             raise BusUnavailable(f"RabbitMQ does not give out the queues of {subscription.consumer}: {error}{advice}") from error
         if retired is not None:
-            watch = asyncio.create_task(_watch(intakes, retired), name=f"former queues of {subscription.consumer}")
-            self._watches.add(watch)
-            watch.add_done_callback(self._watches.discard)
+            self._watch(_when_gone(intakes, retired))
+        elif len(intakes) > 1:
+            sharing = self._watch(share(self._asking, intakes))
+
+            async def stop_sharing() -> None:
+                sharing.cancel()
+                await stop()
+
+            return stop_sharing
         return stop
+
+    def _watch(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        watch = asyncio.create_task(what)
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
+        return watch
 
     async def close(self) -> None:
         """See the port."""
         for watch in self._watches:
             watch.cancel()
+        for intake in self._intakes:
+            intake.abandon()
         await asyncio.gather(*self._watches, return_exceptions=True)
         await asyncio.gather(self._publishing.close(), self._consuming.close(), self._asking.close())
 
 
-async def _watch(intakes: Sequence[Intake], retired: Retired) -> None:
+async def _when_gone(intakes: Sequence[Intake], retired: Retired) -> None:
     if all(await asyncio.gather(*(intake.gone() for intake in intakes))):
         await retired()

@@ -103,6 +103,15 @@ async def message_count(link: Link, queue: str) -> int | None:
         return None
 
 
+async def consumer_count(link: Link, queue: str) -> int:
+    """Count the consumers of a queue, those that stand in line included. Raises one of `LINK_ERRORS`."""
+
+    async def look(channel: AbstractChannel) -> int:
+        return (await channel.declare_queue(queue, passive=True)).declaration_result.consumer_count or 0
+
+    return await on_a_channel(link, look)
+
+
 async def delete_exchange(link: Link, name: str) -> None:
     """Delete an exchange that nothing is bound to; one that is not there is no error."""
 

@@ -27,42 +27,67 @@ _LONGEST_ABSENCE_SECONDS = 1.0
 class Intake:
     """Consumes one queue, one batch at a time. An event is acknowledged once its effect is committed; what is not comes again."""
 
-    def __init__(self, queue: str, link: Link, prefetch: int, handle: Handle, refuse: Refuse | None, *, is_former: bool) -> None:
-        """Name the queue and who takes what comes; ``is_former`` says that it is done with once the queue is gone."""
-        self._name, self._link, self._prefetch = queue, link, prefetch
+    def __init__(
+        self,
+        queue: str,
+        link: Link,
+        prefetch: int,
+        handle: Handle,
+        refuse: Refuse | None,
+        producers: frozenset[str],
+        *,
+        is_former: bool,
+    ) -> None:
+        """Name the queue, who takes what comes, and who sends; ``is_former`` says that it is done with once the queue is gone."""
+        self.queue, self._link, self._prefetch = queue, link, prefetch
         self._handle, self._refuse, self._is_former = handle, refuse, is_former
+        self._producers, self._marked = producers, set[str]()
         self._stopping = asyncio.Event()
+        self._is_gone = False
         self._session: Session | None = None
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to consume. Raises one of `LINK_ERRORS` when that cannot be now."""
-        is_gone = False
         try:
             self._session = await self._begin()
         except ChannelNotFoundEntity:
             if not self._is_former:
                 raise
-            is_gone = True
-        self._work = asyncio.create_task(_nothing() if is_gone else self._run(), name=f"intake {self._name}")
+            self._is_gone = True
+        self._work = asyncio.create_task(self._run(), name=f"intake {self.queue}")
+
+    @property
+    def is_active(self) -> bool:
+        """True when messages came out of the queue lately: the broker has chosen this process for it."""
+        return self._session is not None and self._session.is_active
+
+    def give_up(self) -> None:
+        """Let another process have the queue after the batch in hand, and stand in line for it again."""
+        if self._session is not None:
+            self._session.end()
 
     async def gone(self) -> bool:
         """Wait until a former queue is gone; False when this was stopped before."""
         if self._work is not None:
             await asyncio.wait([self._work])
-        return not self._stopping.is_set()
+        return self._is_gone
 
     async def stop(self) -> None:
         """Take nothing new, finish the batch in hand."""
         self._stopping.set()
         if self._work is not None:
-            if self._session is not None:
-                self._session.end()
+            self.give_up()
             await asyncio.gather(self._work, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """End at once, with whatever is in hand: it comes again."""
+        if self._work is not None:
+            self._work.cancel()
 
     async def _begin(self) -> Session:
         channel = await self._link.channel(publisher_confirms=False)
-        session = Session(self._name, channel)
+        session = Session(self.queue, channel)
         try:
             await session.begin(self._prefetch)
         except BaseException:
@@ -72,26 +97,26 @@ class Intake:
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._is_gone:
             try:
                 if self._session is None:
                     self._session = await self._begin()
-                    _log.info("consumes again", queue=self._name)
+                    _log.info("consumes again", queue=self.queue)
                 await self._follow(self._session)
                 pause = _FIRST_PAUSE_SECONDS
             except ChannelNotFoundEntity:
-                if self._is_former:
-                    return
-                _log.warning("the queue is gone, waiting for it to be declared again", queue=self._name)
+                self._is_gone = self._is_former
+                _log.info("the queue is gone", queue=self.queue, is_former=self._is_former)
             except (*LINK_ERRORS, asyncio.CancelledError) as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise  # our own wish, not the driver's for a connection that ended
-                _log.info("no session", queue=self._name, error=repr(error))
+                _log.info("no session", queue=self.queue, error=repr(error))
             finally:
                 session, self._session = self._session, None
                 if session is not None:
                     await session.close()
-            await self._rest(pause)
+            if not self._is_gone:
+                await self._rest(pause)
             pause = min(pause * 2, _LONGEST_ABSENCE_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
@@ -103,16 +128,33 @@ class Intake:
     async def _follow(self, session: Session) -> None:
         """Handle what comes until the session is over."""
         while batch := await session.batch():
-            marker = next((place for place, arrived in enumerate(batch) if isinstance(arrived.content, Marker)), len(batch))
-            # Behind the marker there can only be copies that were never confirmed: they come by the new queues.
-            if batch[:marker] and not await self._take(session, batch[:marker]):
-                return
-            if marker < len(batch):
-                await self._delete_queue()
+            waiting: list[Arrived] = []
+            for arrived in batch:
+                waiting.append(arrived)
+                if isinstance(arrived.content, Marker):
+                    if not await self._take(session, waiting[:-1]) or await self._is_deleted(session, arrived, arrived.content):
+                        return
+                    waiting.clear()
+            if not await self._take(session, waiting):
                 return
 
+    async def _is_deleted(self, session: Session, arrived: Arrived, marker: Marker) -> bool:
+        """Note a marker, everything before it being handled; the last producer's ends the queue.
+
+        What may still come behind that are copies that were never confirmed to anybody who leads: they come by the new queues.
+        """
+        self._marked.add(marker.producer)
+        if not self._producers <= self._marked:
+            await session.acknowledge(arrived)  # should this process die, its producer sends it again before long
+            return False
+        await self._delete_queue()
+        self._marked.clear()
+        return True
+
     async def _take(self, session: Session, batch: list[Arrived]) -> bool:
-        """Have a batch handled and acknowledge it; False when that was not to be."""
+        """Have messages handled and acknowledge them; False when that was not to be."""
+        if not batch:
+            return True
         events: list[RecordedEvent] = []
         for arrived in batch:
             if isinstance(arrived.content, RecordedEvent):
@@ -125,7 +167,7 @@ class Intake:
         return True
 
     async def _keep(self, session: Session, arrived: Arrived, refused: RefusedMessage) -> bool:
-        _log.error("refused a message", queue=self._name, message_id=refused.message_id, reason=refused.reason)
+        _log.error("refused a message", queue=self.queue, message_id=refused.message_id, reason=refused.reason)
         refuse = self._refuse
         if refuse is not None:
             return await self._until_done(session, lambda: refuse(refused))
@@ -139,7 +181,7 @@ class Intake:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 a consumer that ends would hold back everything behind it
-                _log.warning("not handled, tried again", queue=self._name, error=repr(error))
+                _log.warning("not handled, tried again", queue=self.queue, error=repr(error))
                 await session.over(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
@@ -147,14 +189,10 @@ class Intake:
         return False
 
     async def _delete_queue(self) -> None:
-        _log.info("everything before the marker is handled, the queue goes", queue=self._name)
+        _log.info("everything before the marker is handled, the queue goes", queue=self.queue)
         channel = await self._link.channel(publisher_confirms=False)
         try:
             # A quorum queue knows neither if_unused nor if_empty. This is its only active consumer, behind the last event.
-            await channel.queue_delete(self._name, if_unused=False, if_empty=False)
+            await channel.queue_delete(self.queue, if_unused=False, if_empty=False)
         finally:
             await close_channel(channel)
-
-
-async def _nothing() -> None:
-    """Do the work of a queue that is gone."""

@@ -27,28 +27,33 @@ class Retirement:
     def __init__(self, link: Link, send: SendTo) -> None:
         """Take a connection that asks what is there, and the way to publish."""
         self._link, self._send = link, send
-        self._marked: dict[str, float] = {}
+        self._marked: dict[tuple[str, str], float] = {}
 
     async def go_on(self, subscription: Subscription, former_partitions: int) -> bool:
         """See `Bus.retire`. Raises one of `LINK_ERRORS`, or what a publish failed with."""
         former = layout_of(subscription.consumer, former_partitions)
         left = [queue for queue in former.queues if await message_count(self._link, queue) is not None]
         for queue in left:
-            if time.monotonic() - self._marked.get(queue, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
-                failure = await self._send("", marker_of(queue), queue)
+            key = queue, subscription.producer
+            if time.monotonic() - self._marked.get(key, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
+                failure = await self._send("", marker_of(queue, subscription.producer), queue)
                 if failure is not None:
                     raise failure
-                self._marked[queue] = time.monotonic()
+                self._marked[key] = time.monotonic()
         if left:
             return False
         await delete_exchange(self._link, former.exchange)
         for queue in former.queues:
-            self._marked.pop(queue, None)
+            self._marked.pop((queue, subscription.producer), None)
         return True
 
 
-def marker_of(queue: str) -> Message:
-    """Make the last message of a queue."""
+def marker_of(queue: str, producer: str) -> Message:
+    """Make the last message of a producer to a queue."""
     return Message(
-        b"", headers={MARKER_HEADER: queue}, type=MARKER_TYPE, message_id=f"retire {queue}", delivery_mode=DeliveryMode.PERSISTENT
+        b"",
+        headers={MARKER_HEADER: queue, "service": producer},
+        type=MARKER_TYPE,
+        message_id=f"retire {queue} {producer}",
+        delivery_mode=DeliveryMode.PERSISTENT,
     )

@@ -21,10 +21,14 @@ from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.topology import MARKER_HEADER, MARKER_TYPE
 
 _log = structlog.get_logger("sagakit.rabbitmq")
+_ACTIVE_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
 class Marker:
-    """The last message of a queue that goes out of use."""
+    """The last message of a producer to a queue that goes out of use."""
+
+    producer: str
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,17 @@ class Session:
         self._queue, self._channel = queue, channel
         self._waiting: list[Arrived] = []
         self._changed, self._over = asyncio.Event(), asyncio.Event()
+        self._last_arrival = -_ACTIVE_SECONDS
 
     @property
     def is_over(self) -> bool:
         """True once nothing more comes out of it, and nothing can be acknowledged."""
         return self._over.is_set()
+
+    @property
+    def is_active(self) -> bool:
+        """True when something waits here, or came lately."""
+        return bool(self._waiting) or asyncio.get_running_loop().time() - self._last_arrival < _ACTIVE_SECONDS
 
     async def begin(self, prefetch: int) -> None:
         """Consume, at most ``prefetch`` messages in hand. Raises one of `LINK_ERRORS`."""
@@ -65,6 +75,7 @@ class Session:
     async def _on_message(self, delivered: DeliveredMessage) -> None:
         if self.is_over:
             return
+        self._last_arrival = asyncio.get_running_loop().time()
         message = IncomingMessage(delivered)
         self._waiting.append(Arrived(message, self._read(message)))
         self._changed.set()
@@ -72,7 +83,7 @@ class Session:
     def _read(self, message: AbstractIncomingMessage) -> RecordedEvent | RefusedMessage | Marker:
         try:
             if message.type == MARKER_TYPE and message.headers.get(MARKER_HEADER) == self._queue:
-                return Marker()
+                return Marker(str(message.headers.get("service")))
             return from_message(message)
         except InvalidInput as error:
             return _refused(message, str(error))

@@ -17,7 +17,8 @@ DEAD_LETTERS = "sagakit.dead"
 
 MAX_PARTITIONS = 64
 MARKER_TYPE = "sagakit.retire"
-"""The ``type`` of the last message of a queue that goes out of use; its header ``sagakit_retire`` repeats the queue's name."""
+"""The ``type`` of a producer's last message to a queue that goes out of use; of its headers, ``sagakit_retire`` repeats the
+queue, and ``service`` says whose it is."""
 MARKER_HEADER = "sagakit_retire"
 
 QUEUE_ARGUMENTS: dict[str, Any] = {
