@@ -121,12 +121,12 @@ class RabbitBus:
             raise BusUnavailable(f"RabbitMQ does not give out the queues of {subscription.consumer}: {error}{advice}") from error
         if retired is not None:
             self._watch(_when_gone(intakes, retired))
-        elif len(intakes) > 1:
-            sharing = self._watch(share(self._asking, intakes))
+        elif (members := layout(subscription).members) is not None:
+            sharing = self._watch(share(self._asking, self._consuming, members, intakes))
 
             async def stop_sharing() -> None:
                 sharing.cancel()
-                await stop()
+                await asyncio.gather(sharing, stop(), return_exceptions=True)
 
             return stop_sharing
         return stop

@@ -12,8 +12,8 @@ from sagakit.errors import BusUnavailable
 from sagakit.ports import Subscription
 from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
 from sagakit.rabbitmq.topology import (
-    DEAD_LETTER_ARGUMENTS,
     DEAD_LETTERS,
+    PLAIN_ARGUMENTS,
     QUEUE_ARGUMENTS,
     Layout,
     foreign_exchange,
@@ -63,7 +63,7 @@ async def declare_all(link: Link, subscriptions: Sequence[Subscription]) -> None
 
 async def _declare_dead_letters(channel: AbstractChannel) -> None:
     exchange = await channel.declare_exchange(DEAD_LETTERS, "fanout", durable=True)
-    queue = await channel.declare_queue(DEAD_LETTERS, durable=True, arguments=dict(DEAD_LETTER_ARGUMENTS))
+    queue = await channel.declare_queue(DEAD_LETTERS, durable=True, arguments=dict(PLAIN_ARGUMENTS))
     await queue.bind(exchange, "")
 
 
@@ -74,6 +74,8 @@ async def _declare(channel: AbstractChannel, laid_out: Layout) -> None:
     for name in laid_out.queues:
         queue = await channel.declare_queue(name, durable=True, arguments=dict(QUEUE_ARGUMENTS))
         await queue.bind(exchange, laid_out.binding_key)
+    if laid_out.members is not None:
+        await channel.declare_queue(laid_out.members, durable=True, arguments=dict(PLAIN_ARGUMENTS))
 
 
 async def bind_to_foreign(link: Link, subscription: Subscription) -> None:
@@ -104,12 +106,24 @@ async def message_count(link: Link, queue: str) -> int | None:
 
 
 async def consumer_count(link: Link, queue: str) -> int:
-    """Count the consumers of a queue, those that stand in line included. Raises one of `LINK_ERRORS`."""
+    """Count the consumers of a queue. Raises one of `LINK_ERRORS`.
+
+    Of one with a single active consumer, 3.10 counts that one alone.
+    """
 
     async def look(channel: AbstractChannel) -> int:
         return (await channel.declare_queue(queue, passive=True)).declaration_result.consumer_count or 0
 
     return await on_a_channel(link, look)
+
+
+async def delete_queue(link: Link, name: str) -> None:
+    """Delete a queue with whatever is in it; one that is not there is no error. A quorum queue knows no if_unused or if_empty."""
+
+    async def delete(channel: AbstractChannel) -> None:
+        await channel.queue_delete(name, if_unused=False, if_empty=False)
+
+    await on_a_channel(link, delete)
 
 
 async def delete_exchange(link: Link, name: str) -> None:

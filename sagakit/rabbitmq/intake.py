@@ -15,6 +15,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Refuse
+from sagakit.rabbitmq.declaring import delete_queue
 from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
 from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.session import Arrived, Marker, Session
@@ -190,9 +191,4 @@ class Intake:
 
     async def _delete_queue(self) -> None:
         _log.info("everything before the marker is handled, the queue goes", queue=self.queue)
-        channel = await self._link.channel(publisher_confirms=False)
-        try:
-            # A quorum queue knows neither if_unused nor if_empty. This is its only active consumer, behind the last event.
-            await channel.queue_delete(self.queue, if_unused=False, if_empty=False)
-        finally:
-            await close_channel(channel)
+        await delete_queue(self._link, self.queue)  # this is its only active consumer, and it is behind the last event

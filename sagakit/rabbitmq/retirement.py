@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from aio_pika import DeliveryMode, Message
 
 from sagakit.ports import Subscription
-from sagakit.rabbitmq.declaring import delete_exchange, message_count
+from sagakit.rabbitmq.declaring import delete_exchange, delete_queue, message_count
 from sagakit.rabbitmq.link import Link
 from sagakit.rabbitmq.topology import MARKER_HEADER, MARKER_TYPE, layout_of
 
@@ -43,6 +43,8 @@ class Retirement:
         if left:
             return False
         await delete_exchange(self._link, former.exchange)
+        if former.members is not None:
+            await delete_queue(self._link, former.members)
         for queue in former.queues:
             self._marked.pop((queue, subscription.producer), None)
         return True

@@ -13,29 +13,44 @@ import random
 from collections.abc import Sequence
 
 import structlog
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
 
 from sagakit.rabbitmq.declaring import consumer_count
 from sagakit.rabbitmq.intake import Intake
-from sagakit.rabbitmq.link import LINK_ERRORS, Link
+from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
 
 _log = structlog.get_logger("sagakit.rabbitmq")
 _LOOK_SECONDS = 1.0
 
 
-async def share(link: Link, intakes: Sequence[Intake]) -> None:
-    """Look after the shares until cancelled; ``intakes`` are all queues of one consumer in this process."""
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 processes that look at once would all give up
-        active = [intake for intake in intakes if intake.is_active]
-        if len(active) <= 1:
-            continue
-        try:
-            consumers = await consumer_count(link, active[0].queue)
-        except LINK_ERRORS as error:
-            _log.info("the queues cannot be shared now", queue=active[0].queue, error=repr(error))
-            continue
-        surplus = active[math.ceil(len(intakes) / max(consumers, 1)) :]
-        if surplus:
-            _log.info("gives queues up to other processes", queues=[intake.queue for intake in surplus])
-        for intake in surplus:
-            intake.give_up()
+async def share(asking: Link, consuming: Link, members: str, intakes: Sequence[Intake]) -> None:
+    """Look after the shares until cancelled.
+
+    ``intakes`` are all queues of one consumer in this process; consuming ``members``, which holds nothing, counts it in.
+    """
+    membership: AbstractChannel | None = None
+    try:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 who looks at the same time gives up at once
+            try:
+                if membership is None or membership.is_closed:
+                    membership = await consuming.channel(publisher_confirms=False)
+                    await (await membership.get_underlay_channel()).basic_consume(members, _ignore)
+                active = [intake for intake in intakes if intake.is_active]
+                processes = await consumer_count(asking, members) if len(active) > 1 else 1
+            except (*LINK_ERRORS, asyncio.CancelledError) as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                _log.info("the queues cannot be shared now", members=members, error=repr(error))
+                continue
+            for intake in active[math.ceil(len(intakes) / max(processes, 1)) :]:
+                _log.info("gives a queue up to another process", queue=intake.queue, processes=processes)
+                intake.give_up()
+    finally:
+        if membership is not None and not membership.is_closed:
+            await close_channel(membership)
+
+
+async def _ignore(message: DeliveredMessage) -> None:
+    """Leave a message where nobody should send one."""

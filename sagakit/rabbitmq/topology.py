@@ -1,7 +1,8 @@
 """What a subscription is on the broker: an exchange of its own, and a durable quorum queue for each partition behind it.
 
 With one partition: fanout exchange and queue, both named like the consumer. With N: an exchange ``<consumer>.of<N>`` that hashes
-the header ``stream`` over the queues ``<consumer>.of<N>.<k>``. One active consumer for each queue keeps the order per stream.
+the header ``stream`` over the queues ``<consumer>.of<N>.<k>``; ``<consumer>.of<N>.members`` is never sent to, its consumers are
+counted. One active consumer for each queue keeps the order per stream.
 Only what RabbitMQ 3.10 and 4.x both take is used here: everything durable, no argument outside `ALLOWED_QUEUE_ARGUMENTS`.
 """
 
@@ -30,7 +31,7 @@ QUEUE_ARGUMENTS: dict[str, Any] = {
     "x-overflow": "reject-publish",
     "x-single-active-consumer": True,  # a second process stands by, so that order per stream holds
 }
-DEAD_LETTER_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 100_000}
+PLAIN_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 100_000}
 ALLOWED_QUEUE_ARGUMENTS = frozenset(QUEUE_ARGUMENTS)
 """What both 3.10 and 4.x know of a quorum queue, and mean the same by."""
 
@@ -44,6 +45,8 @@ class Layout:
     exchange_arguments: dict[str, Any]
     queues: tuple[str, ...]
     binding_key: str
+    members: str | None = None
+    """A queue without messages: as many consumers as it has, so many processes share the others."""
 
 
 def layout_of(consumer: str, partitions: int) -> Layout:
@@ -52,7 +55,7 @@ def layout_of(consumer: str, partitions: int) -> Layout:
         return Layout(consumer, "fanout", {}, (consumer,), "")
     name = f"{consumer}.of{partitions}"
     queues = tuple(f"{name}.{number}" for number in range(partitions))
-    return Layout(name, "x-consistent-hash", {"hash-header": "stream"}, queues, "1")
+    return Layout(name, "x-consistent-hash", {"hash-header": "stream"}, queues, "1", f"{name}.members")
 
 
 def layout(subscription: Subscription) -> Layout:
