@@ -22,34 +22,33 @@ LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 """What a broken connection or channel raises. A task of the driver may also end with `CancelledError`."""
 
 _log = structlog.get_logger("sagakit.rabbitmq")
-_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 2.0
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+_HANDSHAKE_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
 
 class Link:
-    """Safe to be used by many tasks: one connects, the others wait for it, each until its own deadline."""
+    """Safe to be used by many tasks: one attempt to connect serves all, and each waits for it until its own deadline."""
 
     def __init__(self, url: str, purpose: str, deadline_seconds: float, heartbeat_seconds: int) -> None:
         """Take the AMQP URL, what the connection is for, and the seconds in which the broker has to answer."""
         self._url, self._purpose, self._deadline, self._heartbeat = url, purpose, deadline_seconds, heartbeat_seconds
         self._connection: AbstractConnection | None = None
-        self._connecting = asyncio.Lock()
-        self._pause = 0.0
+        self._reconnecting: asyncio.Task[AbstractConnection] | None = None
         self._was_blocked = False
         self._goodbyes: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connect, or raise `BusUnavailable` at the first failure."""
-        async with self._connecting:
-            try:
-                await self._connect()
-            except LINK_ERRORS as error:
-                raise BusUnavailable(f"RabbitMQ does not answer: {error}. Start it, or correct SAGAKIT_BUS") from error
+        try:
+            await self._connect()
+        except LINK_ERRORS as error:
+            raise BusUnavailable(f"RabbitMQ does not answer: {error}. Start it, or correct SAGAKIT_BUS") from error
 
     async def _connect(self) -> AbstractConnection:
         self._connection = await aio_pika.connect(
             self._url,
-            timeout=self._deadline,
+            timeout=max(self._deadline, _HANDSHAKE_SECONDS),
             heartbeat=self._heartbeat,
             client_properties={"connection_name": f"sagakit {self._purpose}"},
         )
@@ -57,17 +56,27 @@ class Link:
         return self._connection
 
     async def _connected(self) -> AbstractConnection:
-        """Return the living connection; try again, with growing pauses of random length, until the deadline (B8, C11)."""
-        async with asyncio.timeout(self._deadline), self._connecting:
-            while self._connection is None or not _is_alive(self._connection):
-                self._abandon()
-                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 spreads processes over time
-                self._pause = min(max(self._pause * 2, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-                try:
-                    await self._connect()
-                except LINK_ERRORS as error:
-                    _log.info("no connection yet", purpose=self._purpose, error=repr(error))
+        """Return the living connection, waiting for one until the deadline (B8)."""
+        if self._connection is not None and _is_alive(self._connection):
             return self._connection
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._reconnect(), name=f"connecting to {self._purpose}")
+        await asyncio.wait([self._reconnecting], timeout=self._deadline)
+        if not self._reconnecting.done():
+            raise TimeoutError(f"no connection in {self._deadline} s")
+        return self._reconnecting.result()
+
+    async def _reconnect(self) -> AbstractConnection:
+        """Try until it is done, with growing pauses of random length, so that processes do not come all at once (C11)."""
+        self._abandon()
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._connect()
+            except LINK_ERRORS as error:
+                _log.info("no connection yet", purpose=self._purpose, error=repr(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 spreads processes over time
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def channel(self, **options: Any) -> AbstractChannel:
         """Open a channel of the caller's own. Raises one of `LINK_ERRORS` when there is none by the deadline."""
@@ -79,7 +88,6 @@ class Link:
                 # The driver cancels what waits on a connection that ends; only a wish of ours goes on as such.
                 _raise_if_wished()
                 raise ConnectionError("the connection ended while a channel was opened") from None
-        self._pause = 0.0
         return channel
 
     async def is_blocked(self) -> bool:
@@ -112,6 +120,9 @@ class Link:
 
     async def close(self) -> None:
         """Give the connection back."""
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            await asyncio.gather(self._reconnecting, return_exceptions=True)
         self._abandon()
         await asyncio.gather(*self._goodbyes, return_exceptions=True)
 

@@ -13,7 +13,6 @@ from sagakit.rabbitmq.fast_publisher import Publishing
 from sagakit.rabbitmq.topology import layout
 from tests.support import broker_faults, servers
 from tests.support.broker_faults import loaded
-from tests.support.bus_load import Receiver
 from tests.support.waiting import until
 
 both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
@@ -98,10 +97,4 @@ async def test_a_queue_deleted_under_load_is_declared_and_consumed_again_b8(
             await load.sender.goes_on(100)
             await operator.queue_delete(load.subscription.consumer)
             await load.sender.goes_on(100)
-        load.sender.stop()
-        lost = [event for event in load.sender.confirmed if event.id not in load.receiver.copies]
-        print(f"{len(lost)} events were in the queue")
-        after = Receiver()
-        load.receiver.versions, load.receiver.out_of_order = after.versions, after.out_of_order
-        load.receiver.copies.clear()
-        assert not any(await load.bus.publish(load.subscription, load.sender.confirmed))
+        load.is_replayed = True

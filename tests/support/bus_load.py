@@ -99,6 +99,11 @@ class Receiver:
                 self.out_of_order.append(f"{event.stream}: {event.version} after {last}")
             self.versions[event.stream] = max(last, event.version)
 
+    def forget(self) -> None:
+        self.copies.clear()
+        self.versions.clear()
+        self.out_of_order.clear()
+
     def has_all(self, events: Sequence[RecordedEvent]) -> bool:
         return all(event.id in self.copies for event in events)
 

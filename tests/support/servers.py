@@ -158,7 +158,14 @@ class RabbitServer:
 
     def start(self) -> None:
         """Start, after a crash with what was on the disk, and wait until connections are let in."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Start without waiting. From the main thread only: the system ends a child with the *thread* that made it."""
         self._process = spawn([str(self._program)], _log(self._folder), self._env)
+
+    def wait_until_up(self) -> None:
         wait_until(lambda: _amqp_answers(self.port), 60, "RabbitMQ")
 
     def kill(self) -> None:
@@ -170,6 +177,7 @@ class RabbitServer:
                 member.kill()
         self._process.wait(10)
         psutil.wait_procs(family[1:], 10)
+        assert not _amqp_answers(self.port), "it was not killed"
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` against this node; return what it says."""
