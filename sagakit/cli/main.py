@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sagakit.cli import contracts, doctor, messages, query, sagas, show, slices, start, trace, verify
+from sagakit.cli import contracts, doctor, messages, query, sagas, show, slices, start, topology, trace, verify
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -50,6 +50,7 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
     cli.command()(show.diff)
     cli.add_typer(sagas.app, name="sagas")
     cli.add_typer(contracts.app, name="contracts")
+    cli.add_typer(topology.app, name="topology")
     cli.command()(verify.verify)
     cli.command()(slices.export)
     cli.command()(slices.replay)
