@@ -18,6 +18,7 @@ from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus, Subscription
+from sagakit.repartition import exchanged
 from sagakit.replaying import Replaying
 from sagakit.shared_log import SharedLog
 from sagakit.sql import feeding, subscriptions
@@ -120,6 +121,8 @@ class Feed:
 
     async def _lead(self) -> None:
         await self._bus.declare([self.subscription])
+        if not await exchanged(self._leader, self._bus, self.subscription):
+            return  # its former queues are not empty yet: looked at again soon
         cursor = Cursor(self._log, self._leader, self.subscription.event_types)
         await cursor.open()
         self._replaying, self._look_at = None, 0.0

@@ -32,6 +32,7 @@ from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.reactor import Reactor
 from sagakit.relay import Relay
+from sagakit.repartition import consume_all, partitioned
 from sagakit.retention import Retention
 from sagakit.retrier import Retrier
 from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
@@ -66,6 +67,7 @@ class Runtime:
             raise InvalidInput(
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
+        self._subscriptions = partitioned(system.services.subscriptions(), system.settings.partitions)
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
         self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch | Pressure | SagaWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,10 +88,9 @@ class Runtime:
             await require_search_attributes(self._client)
         bus = self._bus = await self._open_bus()
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        subscribed = self._system.services.subscriptions()
-        await bus.declare(subscribed)
+        await bus.declare(self._subscriptions)
         foreign = {service.name for service in self._system.services.foreign}
-        for subscription in subscribed:
+        for subscription in self._subscriptions:
             if subscription.producer in foreign:
                 await bus.bind_foreign(subscription)
         opened = [await self._system.open(name) for name in self._names]
@@ -111,7 +112,7 @@ class Runtime:
         settings = self._system.settings
         if settings.is_embedded_bus:
             return MemoryBus()
-        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch, publishing=settings.publisher)
         await bus.open()
         return bus
 
@@ -135,7 +136,7 @@ class Runtime:
     async def _start_relay(self, opened: OpenService, bus: Bus) -> None:
         settings = self._system.settings
         async with opened.tables.transaction() as session:
-            for subscription in self._system.services.subscriptions():
+            for subscription in self._subscriptions:
                 if subscription.producer == opened.service.name:
                     await subscriptions.record(session, subscription)
 
@@ -155,25 +156,27 @@ class Runtime:
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
         services, patience = self._system.services, self._patience
-        owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
+        owed: dict[str, list[Subscription]] = {}
+        for subscription in self._subscriptions:
+            owed.setdefault(subscription.consumer, []).append(subscription)
         hops = HopLimit(services, self._system.settings.max_hops)
         for saga in opened.service.sagas:
             starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, patience, before=starter)
-            await self._consume(bus, owed[consumer.name], consumer)
+            await self._consume(opened, bus, owed[consumer.name], consumer)
         for reaction in opened.service.reactions:
             reactor = Reactor(opened.service, reaction, services, opened.repository, hops)
             consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, patience, before=reactor)
-            await self._consume(bus, owed[consumer.name], consumer)
+            await self._consume(opened, bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
                 consumer = Consumer(name, opened.tables, patience, effect=self._effect(projection()))
-                await self._consume(bus, owed[name], consumer)
+                await self._consume(opened, bus, owed[name], consumer)
 
-    async def _consume(self, bus: Bus, subscription: Subscription, consumer: Consumer) -> None:
+    async def _consume(self, opened: OpenService, bus: Bus, owed: list[Subscription], consumer: Consumer) -> None:
         self._loops.append(consumer.retrier)
-        self._stop_consumers.append(await bus.consume(subscription, consumer.handle))
+        self._stop_consumers += await consume_all(bus, opened.tables, owed, consumer.handle, consumer.refuse)
 
     @property
     def _patience(self) -> Patience:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
@@ -89,6 +89,13 @@ class Settings(BaseSettings):
         0.2, description="Seconds before the second attempt; doubled with each further one, up to a minute"
     )
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
+    partitions: dict[str, Annotated[int, Field(ge=1, le=64)]] = Field(
+        {}, description='Queues of a consumer where it is not 1, as JSON: {"reporting.projection.sales": 8}; RabbitMQ only'
+    )
+    publisher: Literal["aio-pika", "batched"] = Field(
+        "aio-pika",
+        description="How events are written to RabbitMQ; 'batched' is faster, and made for the versions it was tested with",
+    )
     drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="Sagas that a service's worker moves on at once, and as many commands of sagas"

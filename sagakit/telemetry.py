@@ -33,6 +33,7 @@ COUNTERS = {
     "sagakit.reactions": "Commands of reactions, by service, reaction and outcome: done or refused",
     "sagakit.subscriptions.detached": "Times that a consumer was left alone because too much waits for it, by consumer",
     "sagakit.events.unsendable": "Events that no broker takes, by consumer",
+    "sagakit.bus.blocked": "Alarms of RabbitMQ (memory or disk) that stopped publishing from a process",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
     "sagakit.inbox.forgotten": "Inbox rows removed after their retention, by service",
     "sagakit.consumer.repeats": "Deliveries of events that were handled before, by consumer",

@@ -23,6 +23,7 @@ from sagakit.cli import (
     slices,
     start,
     subscriptions,
+    topology,
     trace,
     verify,
 )
@@ -68,6 +69,7 @@ def build(services: Sequence[Service | ForeignService] | None = None) -> typer.T
     cli.add_typer(parked.app, name="parked")
     cli.add_typer(contracts.app, name="contracts")
     cli.add_typer(subscriptions.app, name="subscriptions")
+    cli.add_typer(topology.app, name="topology")
     cli.command()(verify.verify)
     cli.command()(slices.export)
     cli.command()(slices.replay)

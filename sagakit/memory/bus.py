@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sagakit.errors import BusUnavailable, InvalidInput
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Handle, Subscription
+from sagakit.ports import Handle, Refuse, Retired, Subscription
 
 
 class MemoryBus:
@@ -45,8 +45,22 @@ class MemoryBus:
         """See the port. Nothing waits here: what is not handled is not taken."""
         return 0
 
-    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def retire(self, _subscription: Subscription, _former_partitions: int) -> bool:
+        """See the port. There are no queues."""
+        return True
+
+    async def consume(
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        _refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),  # noqa: ARG002 there are no queues to be emptied
+    ) -> Callable[[], Awaitable[None]]:
         """See the port."""
+        if retired is not None:
+            await retired()
+            return _nothing
         consumer = subscription.consumer
         self._handlers[consumer] = handle
 
@@ -69,3 +83,7 @@ class MemoryBus:
 
 async def _as_task(handle: Handle, events: Sequence[RecordedEvent]) -> None:
     await handle(events)
+
+
+async def _nothing() -> None:
+    """Stop what was never started."""

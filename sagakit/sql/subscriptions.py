@@ -49,7 +49,16 @@ async def recorded(session: AsyncSession) -> list[SubscriptionRow]:
 
 def of_row(row: SubscriptionRow, producer: str) -> Subscription:
     """Read a recorded subscription."""
-    return Subscription(row.consumer, producer, frozenset(row.event_types), row.partitions, row.backlog_limit)
+    types = frozenset(row.event_types)
+    return Subscription(row.consumer, producer, types, row.partitions, row.backlog_limit, row.former_partitions)
+
+
+async def queues_exchanged(session: AsyncSession, consumer: str, former_partitions: int) -> None:
+    """Note that the former queues are gone; nothing changes when that is noted already."""
+    statement = update(SubscriptionRow).where(
+        col(SubscriptionRow.consumer) == consumer, col(SubscriptionRow.former_partitions) == former_partitions
+    )
+    await session.exec(statement.values(former_partitions=None))
 
 
 async def note_trouble(session: AsyncSession, consumer: str, trouble: str | None) -> None:
