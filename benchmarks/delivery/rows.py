@@ -34,8 +34,8 @@ def rows(bench: Bench) -> list[Row]:
             lambda: latency.against_publish(bench, 4, 100), f"2.5 times as long is a ratio of 0.40; {_ONE}",
         ),
         Row(
-            "commit to received at 20 a second, median, relay in another process", "bare publish to received", "ms", "lower", None,
-            None, lambda: latency.against_publish(bench, 5, 100, is_apart=True), "woken by NOTIFY",
+            "commit to received at 20 a second, median, relay apart", "bare publish to received", "ms", "lower", None,
+            None, lambda: latency.against_publish(bench, 5, 100, is_apart=True), "the relay has its own process, NOTIFY wakes it",
         ),
         Row(
             "commit to received at 20 a second, median", "a relay that polls every 100 ms", "ms", "lower", 12, 20,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 import time
 
@@ -26,7 +25,7 @@ class LineAdded(pydantic.BaseModel):
 
 class Peer:
     async def open(self, bus: str, queue: str, prefetch: int) -> dict:
-        self.broker = RabbitBroker(bus, logger=logging.getLogger("silent"), log_level=logging.CRITICAL)
+        self.broker = RabbitBroker(bus, logger=None)
         self.count, self.wanted, self.first = 0, 0, 0.0
         self.done = asyncio.Event()
         subscriber = self.broker.subscriber(

@@ -105,42 +105,83 @@ def rabbitmq() -> Iterator[str]:
     if given := os.environ.get("SAGAKIT_TEST_RABBITMQ"):
         yield given
         return
-    server = find_program("none", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
-    server = server or find_program("rabbitmq-server")
-    if server is None:
-        raise ServiceMissing("no RabbitMQ: run scripts/test.sh")
+    with killable_rabbitmq() as server:
+        yield server.url
+
+
+@contextmanager
+def killable_rabbitmq() -> Iterator[RabbitServer]:
+    """Run a RabbitMQ node of the test's own, which it may kill and start again.
+
+    RabbitMQ 3.10.8: a quorum queue that was declared less than some 3 s before a kill never elects a leader again.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sagakit-mq-"))
-    port, dist, epmd = free_port(), free_port(), free_port()
-    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\n")
-    (folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
-    env = {
-        "PATH": os.environ["PATH"] + ":/usr/sbin:/usr/bin",
-        "LANG": "C.UTF-8",
-        "HOME": str(folder),
-        "ERL_EPMD_PORT": str(epmd),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": f"t{port}@localhost",
-        "RABBITMQ_DIST_PORT": str(dist),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
-    }
-    daemon = find_program("epmd", "/usr/lib/erlang/erts-*/bin/epmd")
-    if daemon is None:
-        raise ServiceMissing("no epmd beside RabbitMQ: run scripts/test.sh")
-    names = spawn([str(daemon), "-port", str(epmd), "-address", "127.0.0.1"], _log(folder), env)
-    process = spawn([str(server)], _log(folder), env)
     try:
-        wait_until(lambda: _amqp_answers(port), 60, "RabbitMQ")
-        yield f"amqp://guest:guest@127.0.0.1:{port}/"
+        server = RabbitServer(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
-        end(process)
-        end(names)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class RabbitServer:
+    """A node on a free port with its data in a folder, and the daemon that Erlang finds names by."""
+
+    def __init__(self, folder: Path) -> None:
+        server = find_program("none", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
+        server = server or find_program("rabbitmq-server")
+        if server is None:
+            raise ServiceMissing("no RabbitMQ: run scripts/test.sh")
+        daemon = find_program("epmd", "/usr/lib/erlang/erts-*/bin/epmd")
+        if daemon is None:
+            raise ServiceMissing("no epmd beside RabbitMQ: run scripts/test.sh")
+        self._folder, self._port, epmd = folder, free_port(), free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}/"
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self._port}\nloopback_users = none\n")
+        (folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
+        self._env = {
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/usr/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"t{self._port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
+        }
+        self._command = [str(server)]
+        self._names = spawn([str(daemon), "-port", str(epmd), "-address", "127.0.0.1"], _log(folder), self._env)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, after a crash with what is on the disk, and wait until a client is let in."""
+        self._process = spawn(self._command, _log(self._folder), self._env)
+        wait_until(lambda: _amqp_answers(self._port), 60, "RabbitMQ")
+
+    def kill(self) -> None:
+        """Kill -9 the node, as the loss of the machine would. Erlang's daemon of names lives on."""
+        assert self._process is not None
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self._process.wait(10)
+        psutil.wait_procs(children, 10)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+        end(self._names)
 
 
 def _postgres_answers(port: int) -> bool:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from sagakit import crash_points
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Subscription
@@ -25,7 +27,7 @@ from sagakit.system import System
 from tests.support.processes import end_with_parent
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.workers"])
+_context.set_forkserver_preload(["tests.support.workers", "tests.chaos.delivery.domain"])
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def _main(job: Job) -> None:
     log = os.open(job.file("log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    # A drawn traceback of every failure on purpose would be what the processor does most.
+    structlog.configure([structlog.stdlib.add_log_level, structlog.processors.KeyValueRenderer()])
     if job.die_at is not None:
         _die_at(job, *job.die_at)
     _count_deliveries(job)
