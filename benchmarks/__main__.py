@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,12 +20,14 @@ from benchmarks import machine, peer, results
 from benchmarks.bench import Bench
 from benchmarks.chart import chart
 from benchmarks.databases import Postgres
+from benchmarks.delivery import rows as delivery_rows
 from benchmarks.log import rows as log_rows
 from benchmarks.measure import Result, Row, Scale, run
-from tests.support.servers import ServiceMissing, postgres
+from tests.support.servers import ServiceMissing, postgres, rabbitmq
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {"log": log_rows.rows}
+SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {"log": log_rows.rows, "delivery": delivery_rows.rows}
+SERVERS = {"log": "slow2ms is commit_delay=2000 with commit_siblings=0", "delivery": "RabbitMQ with its own settings, one node"}
 console = Console(stderr=True)
 
 
@@ -33,10 +38,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds of few acts: only shows that it works")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds this text")
     arguments = parser.parse_args()
+    # Our loops tell of what they wait for; here that would be measured too.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     peer.install()
     try:
-        with postgres() as url, tempfile.TemporaryDirectory(prefix="sagakit-bench-") as folder:
-            bench = Bench(Postgres(url), Path(folder), Scale(arguments.quick))
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sagakit-bench-")))
+            bus = stack.enter_context(rabbitmq()) if arguments.section == "delivery" else ""
+            bench = Bench(Postgres(stack.enter_context(postgres())), folder, Scale(arguments.quick), bus)
             found, server = asyncio.run(_run(arguments.section, bench, arguments.only))
     except ServiceMissing as error:
         console.print(f"error: {error}")
@@ -82,7 +91,7 @@ def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> 
         f"machine: {machine.description()}",
         f"ours: sagakit {sagakit.__version__}, {machine.versions('pydantic', 'asyncpg')}",
         f"peers: {', '.join(pinned)}",
-        f"PostgreSQL {server}, its own settings, fsync on; slow2ms is commit_delay=2000 with commit_siblings=0",
+        f"PostgreSQL {server}, its own settings, fsync on; {SERVERS[section]}",
         f"processor share taken by others during a row: at most {foreign:.0%}",
     ]
     document = ROOT / "docs/benchmarks.md"

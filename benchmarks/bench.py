@@ -27,11 +27,12 @@ values ($1, $2, $3, $4, $5, $6::text::json, $7::text::json) returning position
 
 @dataclass
 class Bench:
-    """One run of a section."""
+    """One run of a section; ``bus`` is the URL of RabbitMQ, for a section that needs it."""
 
     postgres: Postgres
     folder: Path
     scale: Scale
+    bus: str = ""
     _numbers: list[int] = field(default_factory=lambda: [0])
 
     def names(self, count: int) -> list[str]:

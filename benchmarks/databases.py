@@ -63,14 +63,15 @@ def _expect(what: str, found: int, wanted: int) -> None:
 
 @dataclass
 class Postgres:
-    """The server, by its URL without a database."""
+    """The server, by its URL without a database; ``prefix`` keeps the databases of two processes apart."""
 
     url: str
+    prefix: str = "b"
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def new_database(self) -> Database:
         """Create an empty database."""
-        database = Database(f"{self.url}/b{next(self._numbers)}_{{service}}")
+        database = Database(f"{self.url}/{self.prefix}{next(self._numbers)}_{{service}}")
         await self._execute(f'create database "{database.url.rpartition("/")[2]}"')
         return database
 

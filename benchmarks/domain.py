@@ -31,7 +31,8 @@ class LineAdded(Event, name="basket.line_added", version=2):
 
 
 @upcasts("basket.line_added", 1)
-def _with_currency(fields: dict[str, Any]) -> dict[str, Any]:
+def with_currency(fields: dict[str, Any]) -> dict[str, Any]:
+    """Add the currency, which was always the same then."""
     return {**fields, "currency": "GBP"}
 
 
@@ -52,7 +53,7 @@ class Basket(Aggregate, category="basket"):
         self.total_cents += event.quantity * event.price_cents
 
 
-SERVICES = ServiceMap([Service(SERVICE, aggregates=(Basket,), upcasters=(_with_currency,))])
+SERVICES = ServiceMap([Service(SERVICE, aggregates=(Basket,), upcasters=(with_currency,))])
 
 
 class SnappedBasket(Basket, category="basket", snapshot_every=100):
@@ -68,7 +69,7 @@ class SnappedBasket(Basket, category="basket", snapshot_every=100):
         super()._added(event)
 
 
-SNAPPED = ServiceMap([Service(SERVICE, aggregates=(SnappedBasket,), upcasters=(_with_currency,))])
+SNAPPED = ServiceMap([Service(SERVICE, aggregates=(SnappedBasket,), upcasters=(with_currency,))])
 
 
 _METADATA = Metadata(correlation_id="benchmark", command="add_line", actor="benchmark")

@@ -54,7 +54,7 @@ class Peer:
             "POSTGRES_PASSWORD": url.password or "none",
             "POSTGRES_POOL_SIZE": str(max(threads, 5)),
         }
-        async with cls._started(env, threads) as peer:
+        async with cls.started("eventsourcing_peer.py", env=env, threads=threads) as peer:
             yield peer
 
     @classmethod
@@ -62,20 +62,21 @@ class Peer:
     async def on_sqlite(cls, path: Path, threads: int = 1) -> AsyncIterator[Self]:
         """Start it on a SQLite file. Raises `AssertionError` unless it is as durable as ours."""
         env = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
-        async with cls._started(env, threads) as peer:
+        async with cls.started("eventsourcing_peer.py", env=env, threads=threads) as peer:
             if (peer.found["journal_mode"], peer.found["synchronous"]) != ("wal", 2):
                 raise AssertionError(f"the peer's SQLite is not in WAL with synchronous FULL: {peer.found}")
             yield peer
 
     @classmethod
     @asynccontextmanager
-    async def _started(cls, env: dict[str, str], threads: int) -> AsyncIterator[Self]:
+    async def started(cls, program: str, **job: Any) -> AsyncIterator[Self]:
+        """Start a program of `benchmarks/peers/`; its job ``open`` gets the arguments."""
         process = await asyncio.create_subprocess_exec(
-            str(ENVIRONMENT / "bin/python"), str(HERE / "peers/eventsourcing_peer.py"),
+            str(ENVIRONMENT / "bin/python"), str(HERE / "peers" / program),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            yield cls(process, await _ask(process, "open", env=env, threads=threads))
+            yield cls(process, await _ask(process, "open", **job))
         finally:
             if process.stdin is not None:
                 process.stdin.close()
