@@ -35,7 +35,8 @@ from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
-from sagakit.temporal.plugin import CommandRouting, workflow_runner
+from sagakit.temporal.plugin import CommandRouting
+from sagakit.temporal.sandbox import workflow_runner
 
 _log = structlog.get_logger("sagakit.runtime")
 Role = Literal["commands", "relay", "consumers", "projections", "sagas"]
@@ -168,7 +169,9 @@ class Runtime:
                 workflows=workflows,
                 activities=activities,
                 interceptors=[CommandRouting(self._system.services)],
-                workflow_runner=workflow_runner(tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})),
+                workflow_runner=workflow_runner(
+                    self._client.data_converter, tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})
+                ),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.
                 deployment_config=WorkerDeploymentConfig(
