@@ -23,7 +23,8 @@ def admit(command: Command) -> None:
     except ValidationError as error:
         raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
     for name, field in vars(command).items():
-        if type(field) is str:
+        kind = type(field)
+        if kind is str or (kind is int and -_LARGEST_INTEGER <= field <= _LARGEST_INTEGER):
             continue  # most fields are, and nothing is to be looked for in them
         for place, value in _values(name, field):
             if type(value) is int and abs(value) > _LARGEST_INTEGER:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,13 @@ def span_context(traceparent: str | None) -> SpanContext | None:
     return context if context.is_valid else None
 
 
+def is_traced() -> bool:
+    """Tell whether a tracer provider is set for this process."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
-    """Run a block in the span of a command; where no provider is set it costs nothing."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return nullcontext(trace.INVALID_SPAN)
+    """Run a block in the span of a command."""
     return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
 
 
