@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 import structlog
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, get_tracer_provider
 
 from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
@@ -51,6 +51,7 @@ class Repository:
         self.store, self.registry, self.failures = store, registry, failures
         self.image = MemoryImage(0, 0) if image is None else image
         self.snapshots = Snapshots(store, registry)
+        get_tracer_provider()  # sets the one that the environment names, if it names one
         self._creates: dict[type[Command], bool] = {}
         # One command at a time per stream in this process: racing ourselves would only make conflicts.
         self._turns = Turns()
@@ -77,8 +78,7 @@ class Repository:
 
         Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored.
         """
-        admit(command)
-        stream = aggregate_type.stream_of(command.aggregate_id)
+        stream = aggregate_type.stream_of(admit(command))
         if not is_traced():
             return (await self._in_turn(aggregate_type, stream, command, context))[0]
         with command_span(command.command_name, stream) as span:
@@ -229,7 +229,7 @@ class Repository:
             return (), CommandOutcome(
                 status="refused", stream=stream, version=aggregate.version, code=refusal.code, reason=str(refusal)
             )
-        names = tuple(event.event_name for event in events)
+        names = tuple([event.event_name for event in events])
         return events, CommandOutcome(status="done", stream=stream, version=aggregate.version + len(events), events=names)
 
     def _envelopes(self, events: tuple[Event, ...], command: Command, context: Context) -> tuple[NewEvent, ...]:
@@ -241,6 +241,6 @@ class Repository:
             actor=context.actor,
             traceparent=current_traceparent(),
         )
-        envelopes = tuple(new_event(event, metadata) for event in events)
+        envelopes = tuple([new_event(event, metadata) for event in events])
         admit_events(command, envelopes)
         return envelopes

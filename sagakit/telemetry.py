@@ -133,7 +133,8 @@ def span_context(traceparent: str | None) -> SpanContext | None:
 
 def is_traced() -> bool:
     """Tell whether a tracer provider is set for this process."""
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    # Not `get_tracer_provider`, which looks into the environment at each command; where this is gone, spans of nobody are made.
+    return getattr(trace, "_TRACER_PROVIDER", tracer) is not None
 
 
 def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
