@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each command makes one, and this costs a third
 class Append:
     """One atomic append to one stream: the events, the version the writer last saw, and the command's outcome.
 

@@ -43,7 +43,8 @@ from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.journal import recording
-from sagakit.temporal.plugin import CommandRouting, workflow_runner
+from sagakit.temporal.plugin import CommandRouting
+from sagakit.temporal.sandbox import workflow_runner
 from sagakit.temporal.watch import SagaWatch
 
 _log = structlog.get_logger("sagakit.runtime")
@@ -209,7 +210,8 @@ class Runtime:
                 activities=activities,
                 interceptors=[CommandRouting(self._system.services)],
                 workflow_runner=workflow_runner(
-                    tuple({e.__module__.partition(".")[0] for saga in service.sagas for e in (saga.starts_on, *saga.expects)})
+                    self._client.data_converter,
+                    tuple({e.__module__.partition(".")[0] for saga in service.sagas for e in (saga.starts_on, *saga.expects)}),
                 ),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.

@@ -15,7 +15,8 @@ from temporalio.worker import Replayer
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.service import ServiceMap
 from sagakit.steps import SAGA_STATUS
-from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing, workflow_runner
+from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
+from sagakit.temporal.sandbox import workflow_runner
 
 _EVENT = re.compile(r"HistoryEvent\(id: (\d+), (\w+)\)")
 _SAID = re.compile(r"\[TMPRL\d+\] ([^\"]*)")
@@ -49,7 +50,7 @@ class Gate:
         self._known = {saga.__name__ for saga in sagas}
         self._replayer = Replayer(
             workflows=sagas,
-            workflow_runner=workflow_runner(tuple(modules)),
+            workflow_runner=workflow_runner(pydantic_data_converter, tuple(modules)),
             interceptors=[CommandRouting(services)],
             data_converter=pydantic_data_converter,
             plugins=[OpenTelemetryPlugin()],

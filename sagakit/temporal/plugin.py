@@ -21,13 +21,10 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import ActivityHandle
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.saga import Saga
-
-PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
 
 
 async def connect(address: str, namespace: str) -> Client:
@@ -54,12 +51,6 @@ async def connect(address: str, namespace: str) -> Client:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:  # who may use a namespace need not be let to describe it
             raise TemporalUnavailable(f"the Temporal server at {address} does not answer: {error.message}") from error
     return client
-
-
-def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
-    """Make the sandbox: pure modules are passed through, since loading them anew per instance costs milliseconds."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *extra)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 class Queues(Protocol):

@@ -29,7 +29,8 @@ from sagakit.service import Service, ServiceMap
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
-from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing, workflow_runner
+from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
+from sagakit.temporal.sandbox import workflow_runner
 
 _QUEUE = "rehearsal"
 _LOOK_SECONDS = 0.02
@@ -118,7 +119,7 @@ class Stage:
             workflows=[saga],
             activities=cast.activities(commands),
             interceptors=[routing],
-            workflow_runner=workflow_runner(tuple(modules)),
+            workflow_runner=workflow_runner(self.client.data_converter, tuple(modules)),
         ):
             await self.client.start_workflow(
                 saga.__name__,

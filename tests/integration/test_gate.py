@@ -17,8 +17,9 @@ from temporalio.worker import Worker
 from sagakit.service import ServiceMap
 from sagakit.temporal.gate import Gate, Replayed
 from sagakit.temporal.participants import Participants
-from sagakit.temporal.plugin import CommandRouting, connect, workflow_runner
+from sagakit.temporal.plugin import CommandRouting, connect
 from sagakit.temporal.rehearsal import Stage, rehearsing
+from sagakit.temporal.sandbox import workflow_runner
 from tests.support.faulty import PARTS, RUNS
 from tests.support.voyage import LEGS, VOYAGES, Embarked, VoyageSaga
 
@@ -62,7 +63,7 @@ async def test_a_bad_change_is_named_with_the_event_and_a_patched_one_passes_g7(
         workflows=[VoyageSaga],
         activities=cast.activities(SERVICES.registry.commands),
         interceptors=[CommandRouting(_Here())],
-        workflow_runner=workflow_runner(("tests",)),
+        workflow_runner=workflow_runner(client.data_converter, ("tests",)),
     ):
         handle = await client.start_workflow(
             "VoyageSaga", Embarked(voyage="v", plan="news"), id=workflow_id, task_queue="voyages"

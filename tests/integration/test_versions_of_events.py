@@ -224,7 +224,7 @@ async def _copy(log: list[RecordedEvent], url: str) -> None:
     async with System(load_settings(database=url), NEW) as system:
         target = (await system.open("parcels")).store
         for event in log:
-            fields = {name: getattr(event, name) for name in NewEvent.model_fields}
+            fields = {name: getattr(event, name) for name in NewEvent.__dataclass_fields__}
             await target.append(Append(event.stream, event.version - 1, (NewEvent(**fields),)))
 
 
