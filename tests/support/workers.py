@@ -122,4 +122,4 @@ def _count_deliveries(job: Job) -> None:
 
         return await consume(self, subscription, counted, *rest, **options)
 
-    RabbitBus.consume = counting  # type: ignore[method-assign, assignment]
+    RabbitBus.consume = counting  # type: ignore[method-assign]
