@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from sagakit.system import System
 from sagakit.telemetry import span_context
 from tests.support.echoes import LISTENERS, WAREHOUSE, ParcelPacked, Valley, answer_the_parcel
 from tests.support.foreign_publisher import TRACE, publish
+from tests.support.node_participant import Node
 from tests.support.reacting import NO_CLIENT, log, parked, running
 from tests.support.waiting import until
 
@@ -64,6 +68,24 @@ async def test_an_event_published_by_hand_is_reacted_to_g8(tmp_path: Path, rabbi
     async def publisher(url: str) -> None:
         event_id = await by_hand(url, data={"parcel": "p", "grams": 7})
         await by_hand(url, data={"parcel": "p", "grams": 7}, event_id=event_id)  # as a publisher in doubt does
+
+    await assert_a_foreign_event_is_reacted_to(publisher, tmp_path, rabbitmq_url)
+
+
+async def test_an_event_published_by_a_node_service_is_reacted_to_g8(tmp_path: Path, rabbitmq_url: str, node: Node) -> None:
+    event = {
+        "id": str(uuid.uuid4()),
+        "type": "parcel.packed",
+        "stream": "parcel-p",
+        "version": 1,
+        "data": {"parcel": "p", "grams": 7},
+        "correlation_id": "conversation of parcel-p",
+        "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
+    }
+
+    async def publisher(url: str) -> None:
+        lines = f"{json.dumps(event)}\n" * 2  # as a publisher in doubt does
+        assert await asyncio.to_thread(node.run, "publish.js", url, "warehouse.events", lines=lines) == [event["id"]] * 2
 
     await assert_a_foreign_event_is_reacted_to(publisher, tmp_path, rabbitmq_url)
 
