@@ -16,7 +16,7 @@ from sagakit.messages import RecordedEvent
 from sagakit.runtime import Runtime
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
-from sagakit.sql.tables import ParkedRow
+from sagakit.sql.tables import ParkedRow, RefusedRow
 from sagakit.system import System
 
 NO_CLIENT = cast("Client", None)
@@ -45,6 +45,11 @@ async def running(
 async def parked(system: System, service: str) -> list[ParkedRow]:
     async with (await system.open(service)).tables.transaction() as session:
         return list((await session.exec(select(ParkedRow).order_by(ParkedRow.parked_at))).all())
+
+
+async def refused(system: System, service: str) -> list[RefusedRow]:
+    async with (await system.open(service)).tables.transaction() as session:
+        return list((await session.exec(select(RefusedRow))).all())
 
 
 async def log(system: System, service: str, stream: str) -> list[RecordedEvent]:
