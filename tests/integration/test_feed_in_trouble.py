@@ -229,7 +229,7 @@ async def test_commits_do_not_cut_the_pause_before_the_next_attempt_short_b5(cou
     async with running(feed_of(counting, bus)):
         await until(lambda: bus.calls > 5, "a pause of a second", 60)
         calls = bus.calls
-        await append(counting, 1, 30, before=1)
+        await append(counting, 1, 200, before=1)
         assert bus.calls <= calls + 1
 
 
