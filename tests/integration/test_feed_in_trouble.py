@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,16 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select, update
 
-from sagakit.errors import LogWentBack
+from sagakit.errors import BusUnavailable, LeaseLost, LogWentBack, NotSendable
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Append, Subscription
 from sagakit.relay import Relay
+from sagakit.replaying import Replaying
 from sagakit.shared_log import SharedLog
-from sagakit.sql.tables import ParkedRow
+from sagakit.sql.tables import ParkedRow, ReplayRow
 from sagakit.system import OpenService
+from sagakit.unsent import Unsent
 from tests.support.feeding import (
     SUBSCRIPTION,
     AnsweringBus,
@@ -216,3 +219,58 @@ async def test_followers_share_the_head_and_a_late_one_meets_it_without_gap_or_i
     while page := await early.read(100):
         first += page
     assert [e.version for e in first] == [e.version for e in second] == list(range(1, 31))
+
+
+async def test_commits_do_not_cut_the_pause_before_the_next_attempt_short_b5(counting: OpenService) -> None:
+    """A broker in trouble is asked again after a growing pause, not at each commit."""
+    bus = AnsweringBus()
+    bus.is_away = True
+    await append(counting, 1, 1)
+    async with running(feed_of(counting, bus)):
+        await until(lambda: bus.calls > 5, "a pause of a second", 60)
+        calls = bus.calls
+        await append(counting, 1, 200, before=1)
+        assert bus.calls <= calls + 1
+
+
+async def test_later_events_of_a_refused_stream_are_no_failure_of_the_batch_b3(counting: OpenService) -> None:
+    log, leader = await append(counting, 2, 2), Leader(counting.tables, "x", "one", 30)
+    unsent = Unsent(SUBSCRIPTION, leader, AnsweringBus())
+    answers = {log[0].position: NotSendable("large"), log[1].position: None, log[2].position: BusUnavailable("stands behind")}
+    judgement = unsent.judge(log, answers | {log[3].position: None})
+    assert (judgement.done, judgement.failure) == (4, None)
+    assert [(event.version, state) for event, _, state in judgement.aside] == [(1, "parked"), (2, "behind")]
+    judgement = unsent.judge(log, dict.fromkeys((log[0].position, log[1].position)) | {log[2].position: OSError("away")})
+    assert (judgement.done, str(judgement.failure), judgement.aside) == (2, "away", [])
+
+
+async def test_a_replay_never_overtakes_the_live_cursor_and_goes_on_where_it_stopped_g3(counting: OpenService) -> None:
+    log, bus = await append(counting, 1, 8), AnsweringBus()
+    leader = Leader(counting.tables, "subscription c", "one", 30)
+    await leader.take()
+    await leader.advance(log[5].position, log[5].id)
+    row = ReplayRow(
+        id="r", consumer="c", first=log[1].position, last=log[7].position, position=log[1].position - 1, actor="kim",
+        requested_at=datetime.now(UTC),
+    )  # fmt: skip
+
+    async def replay(asked: ReplayRow) -> Replaying:
+        return Replaying(asked, SUBSCRIPTION, SharedLog(counting.store), leader, bus)
+
+    async def kept() -> ReplayRow:
+        async with counting.tables.transaction() as session:
+            return (await session.exec(select(ReplayRow))).one()
+
+    async with counting.tables.transaction() as session:
+        session.add(ReplayRow(**row.model_dump()))
+    assert not await (await replay(row)).step(frozenset(), 3)
+    assert ((await kept()).position, (await kept()).sent, (await kept()).ended_at) == (log[3].position, 3, None)
+    assert await (await replay(await kept())).step(frozenset(), 3)  # another process goes on, up to the live cursor
+    assert bus.positions == [event.position for event in log[1:6]]
+    assert ((await kept()).sent, (await kept()).ended_at is not None) == (5, True)
+    other = Leader(counting.tables, "subscription c", "two", 30)
+    await leader.release()
+    assert await other.take()
+    with pytest.raises(LeaseLost):  # and a former leader writes nothing
+        await (await replay(row)).step(frozenset(), 3)
+    assert (await kept()).sent == 5

@@ -32,7 +32,7 @@ class AnsweringBus:
         self.is_away = False
         self.failures: list[BaseException] = []
         self.waiting = 0
-        self.asked = 0
+        self.asked = self.calls = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -48,6 +48,7 @@ class AnsweringBus:
         return self.waiting
 
     async def publish(self, _subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+        self.calls += 1
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
