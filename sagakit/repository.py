@@ -82,9 +82,10 @@ class Repository:
         """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.
 
         Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored,
-        `BackPressure` while `refusal` says so: then nothing was decided.
+        `BackPressure` while `refusal` says so, for a command from outside: then nothing was decided. What sagas and reactions
+        send is taken, or a consumer would stand in the way of what it waits for.
         """
-        if self.refusal is not None:
+        if self.refusal is not None and context.hops == 0:
             raise BackPressure(*self.refusal.facts)
         stream = aggregate_type.stream_of(admit(command))
         if not is_traced():

@@ -157,23 +157,25 @@ class Intake:
         if not batch:
             return True
         events: list[RecordedEvent] = []
+        last: Arrived | None = None
         for arrived in batch:
-            if isinstance(arrived.content, RecordedEvent):
+            if isinstance(arrived.content, RefusedMessage):
+                if self._refuse is None:
+                    await session.reject(arrived)
+                    continue
+                if not await self._keep(session, self._refuse, arrived.content):
+                    return False
+            elif isinstance(arrived.content, RecordedEvent):
                 events.append(arrived.content)
-            elif isinstance(arrived.content, RefusedMessage) and not await self._keep(session, arrived, arrived.content):
-                return False
+            last = arrived
         if events and not await self._until_done(session, lambda: self._handle(events)):
             return False
-        await session.acknowledge(batch[-1])
+        if last is not None:  # what is rejected has its answer already
+            await session.acknowledge(last)
         return True
 
-    async def _keep(self, session: Session, arrived: Arrived, refused: RefusedMessage) -> bool:
-        _log.error("refused a message", queue=self.queue, message_id=refused.message_id, reason=refused.reason)
-        refuse = self._refuse
-        if refuse is not None:
-            return await self._until_done(session, lambda: refuse(refused))
-        await session.reject(arrived)
-        return True
+    async def _keep(self, session: Session, refuse: Refuse, refused: RefusedMessage) -> bool:
+        return await self._until_done(session, lambda: refuse(refused))
 
     async def _until_done(self, session: Session, work: Callable[[], Awaitable[None]]) -> bool:
         """Try again here, whatever went wrong: given back to the broker, it would come behind later events of its stream."""

@@ -77,7 +77,11 @@ class Session:
             return
         self._last_arrival = asyncio.get_running_loop().time()
         message = IncomingMessage(delivered)
-        self._waiting.append(Arrived(message, self._read(message)))
+        arrived = Arrived(message, self._read(message))
+        if isinstance(arrived.content, RefusedMessage):
+            refused = arrived.content
+            _log.error("refused a message", queue=self._queue, message_id=refused.message_id, reason=refused.reason)
+        self._waiting.append(arrived)
         self._changed.set()
 
     def _read(self, message: AbstractIncomingMessage) -> RecordedEvent | RefusedMessage | Marker:
