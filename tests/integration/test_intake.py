@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Refused, Subscription
 from sagakit.rabbitmq.bus import RabbitBus
-from sagakit.rabbitmq.declaring import consumer_count
+from sagakit.rabbitmq.declaring import consumer_count, message_count
 from sagakit.rabbitmq.messages import to_message
 from sagakit.rabbitmq.topology import (
     ALLOWED_QUEUE_ARGUMENTS,
@@ -121,7 +121,7 @@ async def test_what_is_no_event_is_kept_or_goes_to_the_dead_letters_and_the_othe
     bus: RabbitBus, operator: AbstractRobustChannel, subscription: Subscription, *, is_kept: bool
 ) -> None:
     receiver, kept, failed = Receiver(), list[Refused](), []
-    before = (await operator.declare_queue(DEAD_LETTERS, passive=True)).declaration_result.message_count or 0
+    before = await message_count(bus._asking, DEAD_LETTERS) or 0
 
     async def refuse(refused: Refused) -> None:
         if not failed:
@@ -150,12 +150,11 @@ async def test_what_is_no_event_is_kept_or_goes_to_the_dead_letters_and_the_othe
         assert [refused.message_id for refused in kept] == ["m1", "m2", "m3", "m4"]
         assert all(refused.reason for refused in kept)
     else:
-        await until(lambda: _waits(operator, before + len(poison)), "dead letters")
+        await until(lambda: _waits(bus, before + len(poison)), "dead letters")
 
 
-async def _waits(operator: AbstractRobustChannel, count: int) -> bool:
-    queue = await operator.declare_queue(DEAD_LETTERS, passive=True)
-    return (queue.declaration_result.message_count or 0) >= count
+async def _waits(bus: RabbitBus, count: int) -> bool:
+    return (await message_count(bus._asking, DEAD_LETTERS) or 0) >= count
 
 
 async def test_a_handler_that_raises_what_nobody_expects_is_called_again_c6(bus: RabbitBus, subscription: Subscription) -> None:
