@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from sagakit import crash_points
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Refuse
 from sagakit.rabbitmq.declaring import delete_queue
@@ -172,6 +173,7 @@ class Intake:
             return False
         if last is not None:  # what is rejected has its answer already
             await session.acknowledge(last)
+            crash_points.reached(crash_points.CONSUMER_ACKNOWLEDGED)
         return True
 
     async def _keep(self, session: Session, refuse: Refuse, refused: RefusedMessage) -> bool:
