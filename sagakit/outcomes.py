@@ -99,9 +99,10 @@ async def _take_up(saga: HasCourse) -> None:
     found = saga.course.recovery = recovery()
     if found is None:
         return
+    wish = saga.course.cancelled_by  # of this run: it may have come before its first step
     for arrived in found.letters:
         saga.receive_event(arrived)
-    saga.course.cancelled_by = None  # what an earlier run was asked to do, a person has decided about since
+    saga.course.cancelled_by = wish  # what an earlier run was asked to do, a person has decided about since
     saga.course.desk.known_answers = list(found.answers)
     if found.way == "compensate":
         saga.course.look_back()

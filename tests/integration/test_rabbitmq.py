@@ -238,10 +238,12 @@ async def test_an_event_that_no_broker_takes_is_named_and_the_others_go_b3_b16(
     bus: RabbitBus, subscription: Subscription
 ) -> None:
     await bus.declare([subscription])
-    large = _odd(subscription, data=json.dumps({"amount": 1, "note": "x" * MAX_BODY_BYTES}))
-    long_name = _odd(subscription, id=uuid.uuid4(), type="t" * 256)
-    answers = await bus.publish(subscription, [_event(subscription), large, long_name, _event(subscription, 3)])
-    assert [type(answer) for answer in answers] == [type(None), NotSendable, NotSendable, type(None)]
+    large = _odd(subscription, stream="counter-b", data=json.dumps({"amount": 1, "note": "x" * MAX_BODY_BYTES}))
+    behind_it = _odd(subscription, stream="counter-b", id=uuid.uuid4())
+    long_name = _odd(subscription, stream="counter-c", id=uuid.uuid4(), type="t" * 256)
+    events = [_event(subscription), large, long_name, behind_it, _event(subscription, 3)]
+    answers = await bus.publish(subscription, events)
+    assert [type(answer) for answer in answers] == [type(None), NotSendable, NotSendable, BusUnavailable, type(None)]
     assert "consumer takes more" in str(answers[1])
     assert "routing key" in str(answers[2])
     received: list[RecordedEvent] = []
