@@ -111,36 +111,31 @@ def rabbitmq() -> Iterator[str]:
 
 @contextmanager
 def killable_rabbitmq() -> Iterator[RabbitServer]:
-    """Run a RabbitMQ node of the test's own, which it may kill and start again.
-
-    RabbitMQ 3.10.8: a quorum queue that was declared less than some 3 s before a kill never elects a leader again.
-    """
+    """Run a RabbitMQ node of the test's own, which it may kill and start again."""
     folder = Path(tempfile.mkdtemp(prefix="sagakit-mq-"))
+    server = RabbitServer(folder)
     try:
-        server = RabbitServer(folder)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+        server.start()
+        yield server
     finally:
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class RabbitServer:
-    """A node on a free port with its data in a folder, and the daemon that Erlang finds names by."""
+    """A node on a free port with its data in a folder, and an epmd of its own."""
 
     def __init__(self, folder: Path) -> None:
-        server = find_program("none", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
-        server = server or find_program("rabbitmq-server")
-        if server is None:
-            raise ServiceMissing("no RabbitMQ: run scripts/test.sh")
+        program = find_program("none", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
+        program = program or find_program("rabbitmq-server")
         daemon = find_program("epmd", "/usr/lib/erlang/erts-*/bin/epmd")
+        if program is None:
+            raise ServiceMissing("no RabbitMQ: run scripts/test.sh")
         if daemon is None:
             raise ServiceMissing("no epmd beside RabbitMQ: run scripts/test.sh")
-        self._folder, self._port, epmd = folder, free_port(), free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}/"
-        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self._port}\nloopback_users = none\n")
+        self._folder, self._program, self.port, epmd = folder, program, free_port(), free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nloopback_users = none\n")
         (folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
         self._env = {
             "PATH": os.environ["PATH"] + ":/usr/sbin:/usr/bin",
@@ -148,7 +143,7 @@ class RabbitServer:
             "HOME": str(folder),
             "ERL_EPMD_PORT": str(epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"t{self._port}@localhost",
+            "RABBITMQ_NODENAME": f"t{self.port}@localhost",
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
@@ -158,25 +153,47 @@ class RabbitServer:
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
         }
-        self._command = [str(server)]
         self._names = spawn([str(daemon), "-port", str(epmd), "-address", "127.0.0.1"], _log(folder), self._env)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, after a crash with what is on the disk, and wait until a client is let in."""
-        self._process = spawn(self._command, _log(self._folder), self._env)
-        wait_until(lambda: _amqp_answers(self._port), 60, "RabbitMQ")
+        """Start, after a crash with what was on the disk, and wait until connections are let in."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Start without waiting. From the main thread only: the system ends a child with the *thread* that made it."""
+        self._process = spawn([str(self._program)], _log(self._folder), self._env)
+
+    def wait_until_up(self) -> None:
+        wait_until(lambda: _amqp_answers(self.port), 60, "RabbitMQ")
 
     def kill(self) -> None:
-        """Kill -9 the node, as the loss of the machine would. Erlang's daemon of names lives on."""
+        """Kill -9 the node with its children, as the loss of the machine would."""
         assert self._process is not None
-        children = psutil.Process(self._process.pid).children(recursive=True)
-        self._process.kill()
-        for child in children:
+        family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        for member in family:
             with suppress(psutil.NoSuchProcess):
-                child.kill()
+                member.kill()
         self._process.wait(10)
-        psutil.wait_procs(children, 10)
+        psutil.wait_procs(family[1:], 10)
+        assert not _amqp_answers(self.port), "it was not killed"
+
+    def ctl(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` against this node; return what it says."""
+        control = find_program("none", str(self._program.parent / "rabbitmqctl")) or find_program("rabbitmqctl")
+        assert control is not None
+        done = subprocess.run(
+            [str(control), "-q", *arguments],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self._folder,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def stop(self) -> None:
         if self._process is not None:
