@@ -31,6 +31,8 @@ test-fast: set-up-dev ## run the tests that need no server
 bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEXT" for a look
 	@scripts/with-servers.sh $(run) -m benchmarks $(SECTION) $(ARGS)
 
+record-histories: set-up-dev ## record the ways of sagas that tests/replay has not yet
+	@$(run) -m tests.replay.record
 chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
 
@@ -56,4 +58,4 @@ lock: set-up-dev ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
 
-.PHONY: help set-up set-up-dev demo start test test-fast bench chaos check format up down lock
+.PHONY: help set-up set-up-dev demo start test test-fast bench chaos record-histories check format up down lock

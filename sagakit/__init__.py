@@ -5,8 +5,9 @@ from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Identifier, RecordedEvent
 from sagakit.personal import Personal
 from sagakit.projection import Projection, projects
+from sagakit.reactions import reaction
 from sagakit.saga import Saga
-from sagakit.service import Service
+from sagakit.service import ForeignService, Service
 from sagakit.upcasting import upcasts
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ __all__ = [
     "Command",
     "DomainError",
     "Event",
+    "ForeignService",
     "Identifier",
     "Personal",
     "Projection",
@@ -24,5 +26,6 @@ __all__ = [
     "applies",
     "handles",
     "projects",
+    "reaction",
     "upcasts",
 ]

@@ -13,21 +13,26 @@ from sagakit.messages import Command, Identifier, NewEvent
 MAX_EVENT_BYTES = 256 * 1024
 _LARGEST_INTEGER = 2**63 - 1  # what every database and every language's long holds
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; behind an escaped backslash it is text
-_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
+_identified = TypeAdapter[str](Identifier).validator.validate_python
 
 
-def admit(command: Command) -> None:
-    """Refuse a command that names no aggregate, or holds an integer of more than 64 bits. Raises `InvalidInput`."""
+def admit(command: Command) -> str:
+    """Return the id of the aggregate that a command goes to.
+
+    Raises `InvalidInput` when it names none, or when the command holds an integer of more than 64 bits.
+    """
     try:
-        _identifier.validate_python(command.aggregate_id)
+        aggregate_id: str = _identified(command.aggregate_id)
     except ValidationError as error:
         raise InvalidInput(f"{command.command_name}: {command.id_field} {error.errors()[0]['msg']}") from None
     for name, field in vars(command).items():
-        if type(field) is str:
+        kind = type(field)
+        if kind is str or (kind is int and -_LARGEST_INTEGER <= field <= _LARGEST_INTEGER):
             continue  # most fields are, and nothing is to be looked for in them
         for place, value in _values(name, field):
             if type(value) is int and abs(value) > _LARGEST_INTEGER:
                 raise InvalidInput(f"{command.command_name}: {place} is an integer of more than 64 bits")
+    return aggregate_id
 
 
 def admit_events(command: Command, envelopes: Iterable[NewEvent]) -> None:

@@ -41,6 +41,8 @@ def contract_of(services: ServiceMap) -> Lock:
     registry = services.registry
     events: dict[str, dict[str, Any]] = {}
     for (name, version), event in registry.events.items():
+        if not services.is_recorded_by_a_service(event):
+            continue  # sagakit's own, which its releases answer for
         schema = without_notes(event.model_json_schema())
         events.setdefault(name, {})[str(version)] = {"service": services.producer_of(event).name, "schema": schema}
     for (name, version), upcaster in registry.upcasting.steps.items():

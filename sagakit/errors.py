@@ -2,14 +2,20 @@
 
 SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
-│   └── StepRefused          a saga's step was refused by the aggregate that it went to
-├── LogWentBack              a checkpoint stands past the end of its log: stops, for a person to decide
+│   ├── StepRefused          a saga's step was refused by the aggregate that it went to
+│   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
+│   └── NotInTime            what a saga waited for did not come within its time
+├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
+├── LogWentBack              a checkpoint does not fit its log any more: stops, for a person to decide
+├── NotSendable              an event that no broker takes, by its own fault: its stream waits for a person
+├── TooManyHops              reactions and sagas go in a circle: parked at once
 ├── UnreadableEvent          a stored event that today's code cannot read: parked, or retried until a release can
 └── InfrastructureError      the machine failed: retried
     ├── ConcurrencyError     somebody else appended first: reload and decide again
     ├── DuplicateCommand     the idempotency key is taken: its recorded outcome is the answer
     ├── StoreUnavailable     the database cannot be reached
     ├── BusUnavailable       the message could not be handed over for certain
+    ├── BackPressure         too much of what was recorded is not delivered yet: commands wait
     ├── TemporalUnavailable  no Temporal server, or none could be started
     └── LeaseLost            another process leads now
 InvalidInput                 what was given cannot be used; the text names place and remedy
@@ -19,13 +25,16 @@ InvalidInput                 what was given cannot be used; the text names place
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from sagakit.outcome import CommandOutcome
 
 
 class SagakitError(Exception):
-    """The base of all of them."""
+    """The base of all of them. ``parks_at_once`` says that an event whose handling raises it need not be tried again."""
+
+    parks_at_once: ClassVar[bool] = False
 
 
 class DomainError(SagakitError):
@@ -49,6 +58,24 @@ class StepRefused(DomainError, code="step_refused"):
         """State which step, which rule, and the participant's words."""
         super().__init__(reason)
         self.step, self.refusal, self.reason = step, refusal, reason
+
+
+class StepTimedOut(DomainError, code="step_timed_out"):
+    """A saga's step was not done within the time that the saga gives it. It may have taken effect: its undo knows."""
+
+    def __init__(self, step: str, seconds: float, last: str) -> None:
+        """State which step, its time in seconds, and what its last attempt said."""
+        super().__init__(f"{step} was not done within {seconds:g} s: {last}")
+        self.step, self.seconds, self.reason = step, seconds, last
+
+
+class NotInTime(DomainError, code="not_in_time"):
+    """What a saga waited for, an event or a person's answer, did not come within its time."""
+
+    def __init__(self, what: str, within: timedelta | None) -> None:
+        """Name it, and how long the saga waited."""
+        super().__init__(f"{what} did not come within {within}")
+        self.what, self.within = what, within
 
 
 class InfrastructureError(SagakitError):
@@ -81,6 +108,22 @@ class BusUnavailable(InfrastructureError):
     """A message was not confirmed: its fate is unknown, so it is sent again with the same id."""
 
 
+class BackPressure(InfrastructureError):
+    """Commands are refused before anything is decided, until more of what was recorded before is delivered."""
+
+    def __init__(self, service: str, undelivered: int, limit: int, consumer: str) -> None:
+        """Name the service, how much is undelivered, the limit, and the consumer that is furthest behind."""
+        super().__init__(
+            f"service {service} takes no command: {undelivered} events are not delivered yet, over the limit of {limit} "
+            f"(SAGAKIT_MAX_UNDELIVERED); {consumer} is furthest behind, `doctor` says why. It goes on by itself once they are"
+        )
+        self.facts = service, undelivered, limit, consumer
+
+
+class NotSendable(SagakitError):
+    """The bus will never take this event as it is, and takes others: too large, say. Sending it again is no use."""
+
+
 class TemporalUnavailable(InfrastructureError):
     """There is no Temporal server to talk to."""
 
@@ -89,18 +132,34 @@ class LeaseLost(InfrastructureError):
     """Another process took the lease over; whatever this one wanted to write was not written."""
 
 
-class LogWentBack(SagakitError):
-    """A checkpoint stands past the end of its log: the log was restored from a backup, or an acknowledged commit was lost.
+class SagaNotStarted(SagakitError):
+    """An event is for a saga that has never begun. It may be early: it is tried again, and parked when nothing comes of it."""
 
-    Not retried: going on would pass over new events that take the old positions.
+    def __init__(self, saga: str, event_type: str) -> None:
+        """Name both."""
+        super().__init__(f"{event_type} is for {saga}, which has never been started")
+        self.saga, self.event_type = saga, event_type
+
+
+class LogWentBack(SagakitError):
+    """A checkpoint does not fit its log: that was restored from a backup, or an acknowledged commit was lost.
+
+    It stands past the end, or at a position where another event is by now. Not retried: going on would pass over new events
+    that took the old positions.
     """
 
     def __init__(self, service: str, checkpoint: str, position: int, head: int) -> None:
-        """Name the service, its checkpoint, and where both stand."""
+        """Name the service, its checkpoint, and where both stand; a log that has grown past it has another event there."""
+        where = (
+            f"the log of service {service} ends at position {head}, and its checkpoint {checkpoint} stands at {position}"
+            if position > head
+            else f"the log of service {service} has another event at position {position} than its checkpoint {checkpoint} saw"
+        )
         super().__init__(
-            f"the log of service {service} ends at position {head}, and its checkpoint {checkpoint} stands at {position}: "
+            f"{where}: "
             "the log went back, as after a restore. Restore log and checkpoints from one backup, or set that row of "
-            f"sagakit_checkpoints to a position up to {head} after making sure that what it fed agrees with the log"
+            f"sagakit_checkpoints to a position up to {head}, its event_id to null, after making sure that what it fed agrees "
+            "with the log"
         )
         self.service, self.checkpoint, self.position, self.head = service, checkpoint, position, head
 
@@ -112,6 +171,21 @@ class UnreadableEvent(SagakitError):
         """Name the stored type and version, where it stands, and what is wrong."""
         super().__init__(f"{event_type} {schema_version} ({place}) cannot be read: {why}")
         self.event_type, self.schema_version, self.place, self.why = event_type, schema_version, place, why
+
+
+class TooManyHops(SagakitError):
+    """An event at the end of too long a chain of reactions and sagas: parked at once, nothing more comes of it."""
+
+    parks_at_once = True
+
+    def __init__(self, limit: int, event_type: str, cycle: tuple[str, ...], correlation_id: str) -> None:
+        """Name the limit, the event, what goes in a circle as far as the code tells, and the conversation."""
+        circle = f"the circle is {' -> '.join(cycle)}" if cycle else "the circle leads through code that is not here"
+        super().__init__(
+            f"{event_type} comes after {limit} reactions and sagas, the most that SAGAKIT_MAX_HOPS allows: {circle}; "
+            f"conversation {correlation_id}. Break the circle, then drop this event; or raise the limit, then retry it"
+        )
+        self.limit, self.event_type, self.cycle, self.correlation_id = limit, event_type, cycle, correlation_id
 
 
 class InvalidInput(SagakitError):

@@ -14,7 +14,7 @@ from uuid import UUID
 from sagakit.aggregate import Aggregate
 
 
-@dataclass
+@dataclass(slots=True)
 class Live:
     """An aggregate in memory and the id of its last event.
 
@@ -50,6 +50,13 @@ class MemoryImage:
 
     def put(self, stream: str, live: Live) -> None:
         """Keep an aggregate, and let the least recently used go where there are too many, or they are too heavy."""
+        kept = self._kept.get(stream)
+        if kept is not None and kept[0] is live and self.weight + live.weight - kept[1] <= self._heaviest:
+            # The most frequent case by far: it grew where it is, and nothing has to go.
+            self._kept[stream] = (live, live.weight)
+            self._kept.move_to_end(stream)
+            self.weight += live.weight - kept[1]
+            return
         self.drop(stream)
         if not self._most or live.weight > self._heaviest:
             return

@@ -6,6 +6,7 @@ module path, so that code can move without touching history. Only registered nam
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json, to_json
 from uuid_utils.compat import uuid7
 
@@ -74,11 +75,15 @@ class Command(BaseModel):
         return str(getattr(self, self.id_field))
 
 
+_TRACEPARENT = re.compile(r'"traceparent":\s*"([^"]*)"')
+
+
 class Metadata(BaseModel):
     """Where an event comes from: enough to rebuild a whole conversation from stored events alone.
 
     ``correlation_id`` is the same for one business conversation; ``causation_id`` is the id of the message that
-    directly caused this one (an event's id or a command's key); ``traceparent`` is W3C trace context as at append.
+    directly caused this one (an event's id or a command's key); ``traceparent`` is W3C trace context as at append. ``hops``
+    counts the reactions and sagas between the conversation's first command and this event; 0 is not written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,12 +93,14 @@ class Metadata(BaseModel):
     command_key: str | None = None
     actor: str | None = None
     traceparent: str | None = None
+    hops: int = Field(0, ge=0, exclude_if=operator.not_)
 
 
-class NewEvent(BaseModel):
+# Not pydantic, and not frozen, like the one below: each command makes one per event.
+@dataclass(slots=True)
+class NewEvent:
     """An event on its way into the log: named and serialised, with no version or position yet."""
 
-    model_config = ConfigDict(frozen=True)
     id: UUID
     type: str
     schema_version: int
@@ -101,7 +108,7 @@ class NewEvent(BaseModel):
     metadata: Metadata
 
 
-# Not pydantic, and not frozen: reading a log makes one per event, and this costs a fifth.
+# Reading a log makes one per event, and this costs a fifth of a frozen pydantic model.
 @dataclass(slots=True)
 class RecordedEvent:
     """An event as the log holds it.
@@ -129,6 +136,12 @@ class RecordedEvent:
         if self._metadata is None:
             self._metadata = Metadata.model_validate_json(self.metadata_text)
         return self._metadata
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context as stored at append, without reading the rest of the metadata."""
+        found = _TRACEPARENT.search(self.metadata_text)
+        return found[1] if found else None
 
     @property
     def aggregate_id(self) -> str:

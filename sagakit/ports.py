@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each command makes one, and this costs a third
 class Append:
     """One atomic append to one stream: the events, the version the writer last saw, and the command's outcome.
 
@@ -165,7 +165,8 @@ class Subscription:
     """Who is owed which events: a durable consumer, the producing service and the event types.
 
     ``partitions`` is the number of its queues: the events of one stream are always in the same one. Behind ``backlog_limit``
-    messages that wait there, nothing more is published to it until it has caught up.
+    messages that wait there, nothing more is published to it until it has caught up. While ``former_partitions`` stands, its
+    queues are exchanged: nothing is published until the former ones are empty and gone.
     """
 
     consumer: str
@@ -173,29 +174,86 @@ class Subscription:
     event_types: frozenset[str]
     partitions: int = 1
     backlog_limit: int = 10_000
+    former_partitions: int | None = None
 
 
 Handle = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
 """Handles events, those of one stream in stream order; returning means that the effect, or the parking, of each is committed."""
 
 
+class Refused(Protocol):
+    """What is kept of a message that is no event; ``size`` is that of the whole body, in bytes."""
+
+    @property
+    def message_id(self) -> str | None: ...  # noqa: D102 the class says what they are
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+    @property
+    def headers(self) -> dict[str, str]: ...  # noqa: D102
+    @property
+    def body_excerpt(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+
+Refuse = Callable[[Refused], Awaitable[None]]
+"""Keeps a refused message; returning means that it is committed. It may come again, with the same ``message_id``."""
+
+Retired = Callable[[], Awaitable[None]]
+"""Is told that the queues of a former number of partitions are gone: nothing will ever come out of them again."""
+
+
 class Bus(Protocol):
     """Carries events from the relay of their service to durable consumers.
 
-    Delivery: at least once. Ordering: events of one stream reach a consumer in the order of publishing.
+    Delivery: at least once. Ordering: events of one stream reach a consumer in the order of publishing, as long as none of
+    them failed; the sender sends again from the first that did.
     """
 
     async def declare(self, subscriptions: Sequence[Subscription]) -> None:
-        """Make sure that each consumer's queues exist. Repeating it changes nothing."""
+        """Make sure that each consumer's queues exist. Repeating it changes nothing. Raises `BusUnavailable`."""
+
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """Make sure that what a producer of another code base sends reaches the consumer's queues, which exist.
+
+        Repeating it changes nothing; types that are no longer wanted stay bound. Raises `BusUnavailable`, and `InvalidInput` on a
+        bus that serves one process.
+        """
 
     async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
-        """Hand events over to one consumer; answer each with None (confirmed) or why its fate is unknown."""
+        """Hand events over to one consumer; answer each with None (confirmed) or why its fate is unknown.
+
+        Other subscriptions do not wait for this one. `NotSendable` is the answer to an event that will never be taken, by its own
+        fault, while others are; it was not handed over, and neither was any later event of its stream in the same call.
+        """
 
     async def backlog(self, subscription: Subscription) -> int:
         """Count the messages that wait for a consumer. Raises `BusUnavailable`."""
 
-    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
-        """Start handing a consumer's events to ``handle``; return the function that stops it after the events in hand."""
+    async def retire(self, subscription: Subscription, former_partitions: int) -> bool:
+        """Take the queues of a former number of partitions out of use; True once they are gone. Ask again until then.
+
+        Each gets a marker as this producer's last message. The consumer that meets the markers of all its producers has handled
+        all before them, and deletes the queue. Only the feed that leads may call it, and it publishes nothing until the answer
+        is True; then whatever the old queues held is handled, so that the first message in the new ones is in order. Safe to
+        begin again after a crash at any moment. Raises `BusUnavailable`.
+        """
+
+    async def consume(
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),
+    ) -> Callable[[], Awaitable[None]]:
+        """Start handing a consumer's events to ``handle``; return the function that stops it after the events in hand.
+
+        A message that is no event goes to ``refuse``, or without one to the dead letters. ``retired`` says that these are
+        the queues of a former number of partitions: it is called once they are gone. Otherwise a queue that vanishes is
+        waited for. ``producers`` are all that feed these queues, which go out of use when each of them has said so; the
+        subscription's own when none is given. Raises `BusUnavailable`.
+        """
 
     async def close(self) -> None:
         """Give connections back."""

@@ -1,13 +1,12 @@
-"""Who reads an event or handles and sends a command: aggregates, projections and sagas, each with its service."""
+"""Who reads an event or handles and sends a command: aggregates, projections, sagas and reactions, each with its service."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import FunctionType
 from typing import Any
 
-from sagakit.fingerprint import functions_behind, names_in
+from sagakit.mentions import mentioned
 from sagakit.messages import Command
+from sagakit.reactions import Reaction
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
 
@@ -18,7 +17,12 @@ class Reach:
     def __init__(self, services: ServiceMap) -> None:
         """Take the list of services."""
         self._services = services
-        self._sent = {saga: set(_commands_in(saga)) for service in services.services for saga in service.sagas}
+        self._sent: dict[type[Saga] | Reaction, set[type[Command]]] = {}
+        for service in services.services:
+            for saga in service.sagas:
+                self._sent[saga] = mentioned(Command, vars(saga).values())
+            for reaction in service.reactions:
+                self._sent[reaction] = mentioned(Command, [reaction.function])
 
     def of_event(self, name: str, version: int, old_service: str) -> tuple[str, ...]:
         """Name whoever reads any version of an event, or what this one is upcast into; else the service it was of."""
@@ -28,11 +32,11 @@ class Reach:
         return self._named(lambda known: bool(events & set(known)), lambda _: False) or _service(old_service)
 
     def of_command(self, name: str, old_service: str) -> tuple[str, ...]:
-        """Name the aggregate that handles a command and the sagas whose code names it; else the service it was of."""
+        """Name the aggregate that handles a command, and the sagas and reactions that name it; else the service it was of."""
         command = self._services.registry.commands.get(name)
         if command is None:
             return _service(old_service)
-        found = self._named(lambda known: command in known, lambda saga: command in self._sent[saga])
+        found = self._named(lambda known: command in known, lambda sender: command in self._sent[sender])
         return found or _service(old_service)
 
     def _named(self, reads: Any, sends: Any) -> tuple[str, ...]:
@@ -40,7 +44,10 @@ class Reach:
         for service in self._services.services:
             found += [f"aggregate {a.category} ({service.name})" for a in _where(service, reads)]
             found += [f"projection {p.name} ({service.name})" for p in service.projections if reads(p.handlers)]
-            found += [f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on]) or sends(s)]
+            found += [
+                f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on, *s.expects]) or sends(s)
+            ]
+            found += [f"reaction {r.name} ({service.name})" for r in service.reactions if reads([r.event]) or sends(r)]
         return tuple(found)
 
 
@@ -50,12 +57,3 @@ def _where(service: Service, reads: Any) -> list[Any]:
 
 def _service(name: str) -> tuple[str, ...]:
     return (f"service {name}",) if name else ()
-
-
-def _commands_in(saga: type[Saga]) -> Iterable[type[Command]]:
-    """Find the commands that a saga's methods, and the functions of its module that they name, mention."""
-    for function in functions_behind(method for method in vars(saga).values() if isinstance(method, FunctionType)):
-        for name in names_in(function.__code__):
-            found = function.__globals__.get(name)
-            if isinstance(found, type) and issubclass(found, Command):
-                yield found

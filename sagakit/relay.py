@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from sagakit.errors import InfrastructureError
+from sagakit.errors import InfrastructureError, LogWentBack
 from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.ports import Bus, EventStore, ReadModels, Subscription
@@ -19,6 +19,7 @@ from sagakit.sql import subscriptions
 
 _log = structlog.get_logger("sagakit.relay")
 _LOOK_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 Lead = Callable[[str], Leader]
 
 
@@ -56,7 +57,7 @@ class Relay:
         for subscription in wanted - self._feeds.keys():
             leader = self._lead(subscriptions.checkpoint_of(subscription.consumer))
             feed = Feed(subscription, self._shared, leader, self._bus, self._batch, self._poll_seconds)
-            self._feeds[subscription] = (feed, asyncio.create_task(feed.run(), name=f"feed {subscription.consumer}"))
+            self._feeds[subscription] = (feed, asyncio.create_task(_kept_alive(feed), name=f"feed {subscription.consumer}"))
 
     async def _wait(self) -> None:
         stopping = asyncio.create_task(self._stopped.wait())
@@ -64,10 +65,27 @@ class Relay:
         done, _ = await asyncio.wait([stopping, *tasks], timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for task in done - {stopping}:
-            await task  # a feed ends by itself only for a reason
+            await task  # raises: a feed ends by itself only when its log went back
 
     async def _end(self, subscriptions_: list[Subscription]) -> None:
         ended = [self._feeds.pop(subscription) for subscription in subscriptions_]
         for feed, _ in ended:
             feed.stop()
         await asyncio.gather(*(task for _, task in ended), return_exceptions=True)
+
+
+async def _kept_alive(feed: Feed) -> None:
+    """Run a feed; begin again, with a growing pause, when it dies of what nobody expected. Raises `LogWentBack`."""
+    pause = _FIRST_PAUSE_SECONDS
+    while not feed.is_stopping:
+        began = asyncio.get_running_loop().time()
+        try:
+            await feed.run()
+        except LogWentBack:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever it was, nobody else will feed this consumer
+            _log.exception("a feed died and is begun again", consumer=feed.subscription.consumer)
+            await feed.complain(f"{type(error).__name__}: {error}")
+            lived = asyncio.get_running_loop().time() - began
+            pause = _FIRST_PAUSE_SECONDS if lived > _LONGEST_PAUSE_SECONDS else min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await feed.pause(pause)

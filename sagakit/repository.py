@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 import structlog
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, get_tracer_provider
 
 from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
-from sagakit.errors import ConcurrencyError, DomainError, DuplicateCommand
+from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand
 from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore, FailureLog
 from sagakit.snapshots import Snapshots
-from sagakit.telemetry import command_span, current_traceparent
+from sagakit.telemetry import command_span, current_traceparent, is_traced
+from sagakit.turns import Turns
 
 _log = structlog.get_logger("sagakit.repository")
 _CONFLICT_RETRIES = 30
@@ -27,12 +27,16 @@ _CONFLICT_RETRIES = 30
 
 @dataclass(frozen=True)
 class Context:
-    """Who sends a command, and what it follows from. ``correlation_id`` empty begins a new conversation."""
+    """Who sends a command, and what it follows from. ``correlation_id`` empty begins a new conversation.
+
+    ``hops`` is what the command's events will carry: how many reactions and sagas stand before it.
+    """
 
     correlation_id: str = ""
     causation_id: str | None = None
     actor: str | None = None
     key: str | None = None
+    hops: int = 0
 
 
 class Repository:
@@ -51,8 +55,12 @@ class Repository:
         self.store, self.registry, self.failures = store, registry, failures
         self.image = MemoryImage(0, 0) if image is None else image
         self.snapshots = Snapshots(store, registry)
+        self.refusal: BackPressure | None = None
+        get_tracer_provider()  # sets the one that the environment names, if it names one
         self._creates: dict[type[Command], bool] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # One command at a time per stream in this process: racing ourselves would only make conflicts.
+        self._turns = Turns()
+        self._unfolded: dict[str, tuple[Live, tuple[NewEvent, ...]]] = {}
 
     async def load(self, aggregate_type: type[Aggregate], aggregate_id: str) -> Aggregate:
         """Fold an aggregate as the log has it now; version 0 when it does not exist yet. Raises `UnreadableEvent`."""
@@ -61,7 +69,9 @@ class Repository:
         return aggregate.model_copy(deep=True) if aggregate_type.snapshot_every else aggregate
 
     async def settle(self) -> None:
-        """Wait for what goes on beside the commands: snapshots that are being taken."""
+        """Wait for what goes on beside the commands: events that are not yet folded, snapshots that are being taken."""
+        for stream in list(self._unfolded):
+            self._fold(stream)
         await self.snapshots.settle()
 
     def fold(self, aggregate_type: type[Aggregate], aggregate_id: str, recorded: list[RecordedEvent]) -> Aggregate:
@@ -71,19 +81,19 @@ class Repository:
     async def handle(self, aggregate_type: type[Aggregate], command: Command, context: Context) -> CommandOutcome:
         """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.
 
-        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored.
+        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored,
+        `BackPressure` while `refusal` says so, for a command from outside: then nothing was decided. What sagas and reactions
+        send is taken, or a consumer would stand in the way of what it waits for.
         """
-        admit(command)
-        stream = aggregate_type.stream_of(command.aggregate_id)
+        if self.refusal is not None and context.hops == 0:
+            raise BackPressure(*self.refusal.facts)
+        stream = aggregate_type.stream_of(admit(command))
+        if not is_traced():
+            return (await self._in_turn(aggregate_type, stream, command, context))[0]
         with command_span(command.command_name, stream) as span:
-            try:
-                outcome = await self._decide_and_append(aggregate_type, stream, command, context)
-            except DuplicateCommand as duplicate:
-                outcome = duplicate.outcome
+            outcome, is_repeated = await self._in_turn(aggregate_type, stream, command, context)
+            if is_repeated:
                 span.set_attribute("sagakit.repeated", True)  # noqa: FBT003 the OpenTelemetry signature
-            except Exception as error:
-                await record_failure(self.failures, self.store, self.registry, stream, command, context, error)
-                raise
             span.set_attribute("sagakit.outcome", outcome.status)
             if outcome.status == "refused":
                 span.set_status(Status(StatusCode.OK, None))
@@ -96,23 +106,38 @@ class Repository:
         The fence: when the do has no outcome yet, its key is taken here, so that a late do is refused (failures D1, D2).
         """
         stream = aggregate_type.stream_of(command.aggregate_id)
-        fence = CommandOutcome(status="fenced", stream=stream, code="fenced", reason="its undo came first")
-        try:
-            await self.store.append(Append(stream, 0, (), do_key, fence))
-            done = fence
-        except DuplicateCommand as duplicate:
-            done = duplicate.outcome
-        if done.status != "done":
+        if (await self.fence(stream, do_key)).status != "done":
             return CommandOutcome(status="nothing_to_undo", stream=stream)
         return await self.handle(aggregate_type, command, context)
 
-    async def _decide_and_append(
+    async def fence(self, stream: str, key: str) -> CommandOutcome:
+        """Return what became of the command with this key; one that nothing became of yet never will: its key is taken."""
+        fence = CommandOutcome(status="fenced", stream=stream, code="fenced", reason="its undo came first")
+        try:
+            await self.store.append(Append(stream, 0, (), key, fence))
+        except DuplicateCommand as duplicate:
+            return duplicate.outcome
+        return fence
+
+    async def _in_turn(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
-    ) -> CommandOutcome:
-        # One command at a time per stream in this process: racing ourselves would only make conflicts.
-        lock = self._locks.setdefault(stream, asyncio.Lock())
-        async with lock:
-            return await self._until_appended(aggregate_type, stream, command, context)
+    ) -> tuple[CommandOutcome, bool]:
+        """Return the outcome, and whether it is the one of an earlier command with the same key."""
+        turns = self._turns
+        try:
+            if not turns.take(stream):
+                await turns.wait(stream)
+            try:
+                if stream in self._unfolded:
+                    self._fold(stream)
+                return await self._until_appended(aggregate_type, stream, command, context), False
+            finally:
+                turns.give(stream)
+        except DuplicateCommand as duplicate:
+            return duplicate.outcome, True
+        except Exception as error:
+            await record_failure(self.failures, self.store, self.registry, stream, command, context, error)
+            raise
 
     async def _until_appended(
         self, aggregate_type: type[Aggregate], stream: str, command: Command, context: Context
@@ -148,16 +173,29 @@ class Repository:
         raise ConcurrencyError(stream, live.aggregate.version)
 
     def _remember(self, stream: str, live: Live, appended: tuple[NewEvent, ...]) -> None:
+        """Keep the aggregate; what was appended is folded when the caller next waits, or the stream is next used."""
+        for envelope in appended:
+            live.weight += len(envelope.data)
+        self.image.put(stream, live)
+        if appended:
+            self._unfolded[stream] = live, appended
+            asyncio.get_running_loop().call_soon(self._fold, stream)
+
+    def _fold(self, stream: str) -> None:
+        """Evolve by what was appended, as it is stored, so that memory and a later fold cannot differ."""
+        live, appended = self._unfolded.pop(stream, (None, ()))
+        if live is None:
+            return  # its next use came first
         before = live.aggregate.version
         try:
             for version, envelope in enumerate(appended, before + 1):
-                self._evolve(live, envelope, version)
+                live.aggregate.evolve(self.registry.decode_all(envelope), version=version)
+                live.event_id = envelope.id
         except Exception:  # noqa: BLE001 whatever an applier raises
             # The events are durable, so the command is done; that the aggregate cannot be folded shows at its next use.
             _log.exception("an applier failed", stream=stream)
             self.image.drop(stream)
             return
-        self.image.put(stream, live)
         self.snapshots.consider(stream, live, before)
 
     async def _begin(self, aggregate_type: type[Aggregate], command: Command) -> tuple[Live, bool]:
@@ -191,14 +229,10 @@ class Repository:
 
     def _evolved(self, live: Live, recorded: list[RecordedEvent]) -> Live:
         for event in recorded:
-            self._evolve(live, event, event.version)
+            live.aggregate.evolve(self.registry.decode_all(event), version=event.version)
+            live.weight += len(event.data)
+            live.event_id = event.id
         return live
-
-    def _evolve(self, live: Live, event: NewEvent | RecordedEvent, version: int) -> None:
-        """Evolve by an event as it is stored, so that memory and a later fold cannot differ."""
-        live.aggregate.evolve(self.registry.decode_all(event), version=version)
-        live.weight += len(event.data)
-        live.event_id = event.id
 
     def _decision(self, aggregate: Aggregate, stream: str, command: Command) -> tuple[tuple[Event, ...], CommandOutcome]:
         try:
@@ -207,7 +241,7 @@ class Repository:
             return (), CommandOutcome(
                 status="refused", stream=stream, version=aggregate.version, code=refusal.code, reason=str(refusal)
             )
-        names = tuple(event.event_name for event in events)
+        names = tuple([event.event_name for event in events])
         return events, CommandOutcome(status="done", stream=stream, version=aggregate.version + len(events), events=names)
 
     def _envelopes(self, events: tuple[Event, ...], command: Command, context: Context) -> tuple[NewEvent, ...]:
@@ -218,7 +252,8 @@ class Repository:
             command_key=context.key,
             actor=context.actor,
             traceparent=current_traceparent(),
+            hops=context.hops,
         )
-        envelopes = tuple(new_event(event, metadata) for event in events)
+        envelopes = tuple([new_event(event, metadata) for event in events])
         admit_events(command, envelopes)
         return envelopes

@@ -18,24 +18,34 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from sagakit import __version__
 from sagakit.consumer import Consumer
 from sagakit.errors import InvalidInput
+from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Bus
+from sagakit.patience import Patience
+from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
+from sagakit.pressure import Pressure
 from sagakit.projection import Projection
 from sagakit.projector import Projector
 from sagakit.rabbitmq.bus import RabbitBus
+from sagakit.reactor import Reactor
 from sagakit.relay import Relay
+from sagakit.repartition import consume_all, partitioned
 from sagakit.retention import Retention
-from sagakit.service import projection_consumer, saga_consumer
+from sagakit.retrier import Retrier
+from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
 from sagakit.sql import subscriptions
 from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
-from sagakit.temporal.plugin import CommandRouting, workflow_runner
+from sagakit.temporal.executions import Executions
+from sagakit.temporal.journal import recording
+from sagakit.temporal.plugin import CommandRouting
+from sagakit.temporal.sandbox import workflow_runner
+from sagakit.temporal.watch import SagaWatch
 
 _log = structlog.get_logger("sagakit.runtime")
 Role = Literal["commands", "relay", "consumers", "projections", "sagas"]
@@ -58,8 +68,9 @@ class Runtime:
             raise InvalidInput(
                 "the in-process bus needs all services in one process: leave --service out, or set SAGAKIT_BUS to an AMQP URL"
             )
+        self._subscriptions = partitioned(system.services.subscriptions(), system.settings.partitions)
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
-        self._loops: list[Relay | Projector | Retention | HorizonWatch] = []
+        self._loops: list[Relay | Projector | Retrier | Retention | HorizonWatch | Pressure | SagaWatch] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
@@ -78,7 +89,11 @@ class Runtime:
             await require_search_attributes(self._client)
         bus = self._bus = await self._open_bus()
         # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        await bus.declare(self._system.services.subscriptions())
+        await bus.declare(self._subscriptions)
+        foreign = {service.name for service in self._system.services.foreign}
+        for subscription in self._subscriptions:
+            if subscription.producer in foreign:
+                await bus.bind_foreign(subscription)
         opened = [await self._system.open(name) for name in self._names]
         for service in opened:
             if "consumers" in self._roles:
@@ -89,6 +104,8 @@ class Runtime:
             if "relay" in self._roles:
                 await self._start_relay(service, bus)
             self._add_loops(service)
+        if "sagas" in self._roles and any(service.service.sagas for service in opened):
+            self._loops.append(SagaWatch(Executions(self._client)))
         self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
         self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
 
@@ -96,7 +113,7 @@ class Runtime:
         settings = self._system.settings
         if settings.is_embedded_bus:
             return MemoryBus()
-        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch)
+        bus = self._bus = RabbitBus(settings.bus, settings.publish_seconds, settings.prefetch, publishing=settings.publisher)
         await bus.open()
         return bus
 
@@ -105,7 +122,12 @@ class Runtime:
         if "projections" in self._roles:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
-            self._loops.append(Retention(opened.store, self._system.settings.command_retention_hours))
+            self._loops.append(Retention.of_outcomes(opened.store, self._system.settings.command_retention_hours))
+            declared = [each.consumer for each in self._system.services.subscriptions()]
+            self._loops.append(Pressure(opened.repository, opened.tables, declared, self._system.settings.max_undelivered))
+        if "consumers" in self._roles:
+            hours = self._system.settings.inbox_retention_hours
+            self._loops.append(Retention.of_inbox(opened.service.name, opened.tables, hours))
         if self._roles & {"projections", "relay"} and isinstance(opened.store, PostgresEventStore):
             self._loops.append(HorizonWatch(opened.service.name, opened.tables))
 
@@ -115,7 +137,7 @@ class Runtime:
     async def _start_relay(self, opened: OpenService, bus: Bus) -> None:
         settings = self._system.settings
         async with opened.tables.transaction() as session:
-            for subscription in self._system.services.subscriptions():
+            for subscription in self._subscriptions:
                 if subscription.producer == opened.service.name:
                     await subscriptions.record(session, subscription)
 
@@ -128,29 +150,44 @@ class Runtime:
         for projection in opened.service.projections:
             if not any(self._system.services.producer_of(event) is opened.service for event in projection.handlers):
                 continue
-            leader = self._leader(opened, f"projection {projection.name}")
+            leader = self._leader(opened, projection_checkpoint(projection))
             registry, poll = self._system.services.registry, self._system.settings.poll_seconds
-            self._loops.append(Projector(projection(), opened.store, opened.tables, registry, leader, poll))
+            projector = Projector(projection(), opened.store, opened.tables, registry, leader, poll, self._patience)
+            self._loops += [projector, projector.retrier]
 
     async def _start_consumers(self, opened: OpenService, bus: Bus) -> None:
-        services, attempts = self._system.services, self._system.settings.attempts
-        owed = {subscription.consumer: subscription for subscription in services.subscriptions()}
+        services, patience = self._system.services, self._patience
+        owed: dict[str, list[Subscription]] = {}
+        for subscription in self._subscriptions:
+            owed.setdefault(subscription.consumer, []).append(subscription)
+        hops = HopLimit(services, self._system.settings.max_hops)
         for saga in opened.service.sagas:
-            starter = SagaStarter(self._client, saga, services.registry, opened.service.name)
-            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, attempts, before=starter)
-            self._stop_consumers.append(await bus.consume(owed[consumer.name], consumer.handle))
+            starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
+            consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, patience, before=starter)
+            await self._consume(opened, bus, owed[consumer.name], consumer)
+        for reaction in opened.service.reactions:
+            reactor = Reactor(opened.service, reaction, services, opened.repository, hops)
+            consumer = Consumer(reaction_consumer(opened.service, reaction), opened.tables, patience, before=reactor)
+            await self._consume(opened, bus, owed[consumer.name], consumer)
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
-                consumer = Consumer(name, opened.tables, attempts, effect=self._effect(projection()))
-                self._stop_consumers.append(await bus.consume(owed[name], consumer.handle))
+                consumer = Consumer(name, opened.tables, patience, effect=self._effect(projection()))
+                await self._consume(opened, bus, owed[name], consumer)
+
+    async def _consume(self, opened: OpenService, bus: Bus, owed: list[Subscription], consumer: Consumer) -> None:
+        self._loops.append(consumer.retrier)
+        self._stop_consumers += await consume_all(bus, opened.tables, owed, consumer.handle, consumer.refuse)
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._system.settings.attempts, self._system.settings.retry_seconds)
 
     def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
         registry = self._system.services.registry
 
         async def effect(session: Any, event: RecordedEvent) -> None:
             await projection.apply(session, registry.decode_all(event), event)
-            await session.flush()
 
         return effect
 
@@ -161,6 +198,7 @@ class Runtime:
             activities += command_activities(service, opened.repository, settings.batch_concurrency)
         if "sagas" in self._roles:
             activities += service.activities
+            activities += [recording(opened.store)] if service.sagas else []
         workflows = list(service.sagas) if "sagas" in self._roles else []
         if not activities and not workflows:
             return
@@ -171,7 +209,10 @@ class Runtime:
                 workflows=workflows,
                 activities=activities,
                 interceptors=[CommandRouting(self._system.services)],
-                workflow_runner=workflow_runner(tuple({saga.starts_on.__module__.partition(".")[0] for saga in service.sagas})),
+                workflow_runner=workflow_runner(
+                    self._client.data_converter,
+                    tuple({e.__module__.partition(".")[0] for saga in service.sagas for e in (saga.starts_on, *saga.expects)}),
+                ),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.
                 deployment_config=WorkerDeploymentConfig(

@@ -1,34 +1,32 @@
 """Drives `workflows/`: a saga is a Temporal workflow whose steps are commands to aggregates.
 
 Write ``@workflow.defn`` over a class that derives from `Saga`, with ``@workflow.run`` over a method that takes the event
-the saga starts on. Whatever that method raises, a refusal, a cancellation or a plain Python error, makes the saga undo its
-steps in reverse; the author writes no handler. Source: Garcia-Molina and Salem, Sagas, SIGMOD 1987; step kinds after
-Richardson, Microservices Patterns, chapter 4.
+the saga starts on. Whatever that method raises, a refusal, a time-out, a cancellation or a plain Python error, makes the saga
+undo its steps in reverse; the author writes no handler. Source: Garcia-Molina and Salem, Sagas, SIGMOD 1987; step kinds
+after Richardson, Microservices Patterns, chapter 4.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from opentelemetry import trace
-    from opentelemetry.trace import StatusCode
-
-    from sagakit.errors import DomainError, InvalidInput, StepRefused
+    from sagakit.course import Course, all_of
+    from sagakit.errors import InvalidInput
     from sagakit.messages import Command, Event
-    from sagakit.steps import SAGA_STATUS, SagaResult, Status, Step, StepReply, StepRequest, Undo, Verdict
+    from sagakit.outcomes import run_to_an_outcome
+    from sagakit.sending import request_of
+    from sagakit.shielding import shielded
+    from sagakit.steps import Answer, Arrived, Question, StepReply, Undo, Verdict, Wish
 
-T = TypeVar("T")
-_ATTEMPT_TIMEOUT = timedelta(seconds=60)
-_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20))
+E = TypeVar("E", bound=Event)
+_group: ContextVar[int | None] = ContextVar("group", default=None)
 
 
 class Saga:
@@ -41,30 +39,51 @@ class Saga:
     saga_name: ClassVar[str]
     starts_on: ClassVar[type[Event]]
     key_field: ClassVar[str]
+    expects: ClassVar[Mapping[type[Event], str]]
+    cancels_on: ClassVar[frozenset[type[Event]]]
+    deadline: ClassVar[timedelta | None]
+    patience: ClassVar[timedelta]
 
-    def __init_subclass__(cls, *, starts_on: type[Event], key: str, name: str | None = None) -> None:
-        """Take the event the saga starts on and its field that names the instance; wrap the run method."""
-        if key not in starts_on.model_fields:
-            raise InvalidInput(f"{cls.__name__}: key={key!r} is not a field of {starts_on.__name__}")
+    def __init_subclass__(
+        cls,
+        *,
+        starts_on: type[Event],
+        key: str,
+        name: str | None = None,
+        expects: Mapping[type[Event], str] | None = None,
+        cancels_on: Mapping[type[Event], str] | None = None,
+        deadline: timedelta | None = None,
+        patience: timedelta = timedelta(hours=1),
+    ) -> None:
+        """Take the event the saga starts on and its field that names the instance; wrap the run method.
+
+        ``expects`` are the events that it may wait for, each with the field that names the instance; those of ``cancels_on``
+        make it compensate, as long as it is before its pivot. Past the ``deadline`` it compensates as well. A step that
+        has to succeed (the pivot, an undo, what is behind the pivot) is tried for ``patience``, then parked for a person.
+        """
         snake = "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
         cls.saga_name, cls.starts_on, cls.key_field = name or snake, starts_on, key
+        cls.expects = {**(expects or {}), **(cancels_on or {})}
+        cls.cancels_on = frozenset(cancels_on or ())
+        cls.deadline, cls.patience = deadline, patience
+        for event, field in {starts_on: key, **cls.expects}.items():
+            if field not in event.model_fields:
+                raise InvalidInput(f"{cls.__name__}: {field!r} is not a field of {event.__name__}")
+        if starts_on in cls.expects:
+            raise InvalidInput(f"{cls.__name__}: {starts_on.__name__} starts it, and cannot be waited for as well")
         for attribute, method in list(vars(cls).items()):
             if hasattr(method, "__temporal_workflow_run"):
-                setattr(cls, attribute, _run_to_an_outcome(method))
+                setattr(cls, attribute, run_to_an_outcome(method))
 
     def __init__(self) -> None:
         """Begin with no step done. A saga's own ``__init__`` calls this one."""
-        self._steps: list[Step] = []
-        self._undos: list[Undo] = []
-        self._status: Status = "running"
-        self._after_pivot = False
-        self._verdict: Verdict | None = None
-        self._parked_step: str | None = None
+        self.course = Course(self.saga_name, self.patience)
 
     @classmethod
     def workflow_id(cls, event: Event) -> str:
-        """Name the instance that an event starts."""
-        return f"{cls.saga_name}/{getattr(event, cls.key_field)}"
+        """Name the instance that an event starts, or is for."""
+        field = cls.key_field if isinstance(event, cls.starts_on) else cls.expects[type(event)]
+        return f"{cls.saga_name}/{getattr(event, field)}"
 
     async def step(
         self,
@@ -72,140 +91,153 @@ class Saga:
         *,
         undo: Command | Sequence[Command] | None = None,
         pivot: bool = False,
+        within: timedelta | None = None,
     ) -> StepReply:
         """Send a command, or a batch of commands of one type, to its service and wait until it took effect.
 
         With ``undo`` the step is *compensable*; ``pivot=True`` marks the point of no return; every step behind the pivot
-        is *retriable*: a refusal there parks the saga for a person. Raises `StepRefused` when the business says no.
+        is *retriable*: a refusal there parks the saga for a person; a step with neither leaves nothing to undo, and is
+        *read-only*. A step before the pivot that is not done ``within`` its time makes the saga compensate; without it, it
+        is tried until its fate is known. Raises `StepRefused` when the business says no, `StepTimedOut`.
         """
         commands, undos = _batch(command), _batch(undo)
         if not commands:
             return StepReply(done=0)
-        if self._after_pivot and (undos or pivot):
-            raise InvalidInput(f"{commands[0].command_name}: nothing compensable, and no second pivot, behind the pivot")
-        if undos and len(undos) != len(commands):
-            raise InvalidInput(f"{commands[0].command_name}: {len(commands)} commands, but {len(undos)} undo commands")
-        kind = "pivot" if pivot else "retriable" if self._after_pivot else "compensable" if undos else "plain"
-        step = Step(len(self._steps) + 1, commands[0].command_name, len(commands), kind)
-        self._steps.append(step)
+        name, group = commands[0].command_name, _group.get()
+        kind = self.course.kind_of(name, commands, undos, pivot=pivot, group=group)
+        step = self.course.table.begin(name, len(commands), kind, group)
         key = f"{workflow.info().workflow_id}/{step.number}"
         if undos:
-            self._undos.append(Undo(step, key, undos))
-        sending = self._until_decided(step, commands, key) if kind == "retriable" else self._send(step, commands, key)
+            self.course.undos.append(Undo(step, key, undos))
+        request = request_of(self.saga_name, commands, key)
+        if kind in ("compensable", "read-only"):
+            sending = self.course.once(step, commands[0], self.course.looked_up(request), within)
+        elif kind == "pivot":
+            request = self.course.looked_up(request)
+            sending = self.course.until_decided(step, commands[0], request, within or self.patience)
+        else:
+            sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.
-        reply, is_cancelled = await _shielded(sending)
-        self._after_pivot = self._after_pivot or pivot
-        self._mark(step, "done")
-        if is_cancelled and not self._after_pivot:
+        reply, is_cancelled = await shielded(sending)
+        self.course.is_after_pivot = self.course.is_after_pivot or pivot
+        self.course.table.mark(step, "done")
+        if is_cancelled and not self.course.is_after_pivot:
             raise asyncio.CancelledError
         return reply
 
-    @workflow.update(name="decide_parked_step", description="Retry or skip the step that the saga is parked at")
-    async def decide_parked_step(self, verdict: Verdict) -> str:
-        """Take a person's decision about the parked step."""
-        self._verdict = verdict
-        return f"{verdict.action}: {self._parked_step}"
+    async def together(self, *steps: Coroutine[Any, Any, StepReply]) -> list[StepReply]:
+        """Take steps side by side: ``await self.together(self.step(...), self.step(...))``.
 
-    @decide_parked_step.validator
-    def _check_verdict(self, verdict: Verdict) -> None:
-        if self._parked_step is None:
-            raise ValueError("this saga is not parked: there is nothing to decide")
-        if not verdict.reason.strip() or not verdict.actor.strip():
-            raise ValueError("a decision needs an actor and a reason")
-
-    async def _send(self, step: Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
-        """Run the command's activity on the queue of its service (the worker's interceptor fills in the queue)."""
-        info = workflow.info()
-        name = commands[0].command_name
-        step.state = "running"
-        self._show()
-        request = StepRequest(
-            commands=[command.model_dump(mode="json") for command in commands],
-            key=key,
-            is_undo=is_undo,
-            correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
-            # A saga acts because of the event that started it, so stored events alone show the whole chain.
-            causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
-            actor=f"saga {self.saga_name}",
-        )
-        span = trace.get_tracer("sagakit").start_span(f"step {name}")
-        # Current only while the activity takes its headers: a span held over an await is left in another context when the
-        # worker evicts the saga.
-        with trace.use_span(span):
-            activity = workflow.start_activity(
-                name,
-                request,
-                result_type=StepReply,
-                start_to_close_timeout=_ATTEMPT_TIMEOUT,
-                heartbeat_timeout=timedelta(seconds=15) if len(commands) > 1 else None,
-                retry_policy=_RETRIES,
-                summary=f"{'undo: ' if is_undo else ''}{len(commands)} x {name}, {commands[0].aggregate_id}"[:200],
-            )
+        When one fails, the others are waited for, so that the fate of each is known; then the first failure is raised. The
+        undos of a group go side by side as well.
+        """
+        self.course.groups += 1
+        token = _group.set(self.course.groups)
         try:
-            reply: StepReply = await activity
-        except ActivityError as error:
-            span.set_status(StatusCode.ERROR)
-            if not isinstance(error.cause, ApplicationError):
-                raise
-            self._mark(step, "refused")
-            raise StepRefused(name, error.cause.type or "unknown", error.cause.message) from error
-        else:
-            return reply
+            tasks = [asyncio.create_task(step) for step in steps]
         finally:
-            span.end()
+            _group.reset(token)
+        replies, is_cancelled = await shielded(all_of(tasks))
+        if is_cancelled and not self.course.is_after_pivot:
+            raise asyncio.CancelledError
+        return replies
 
-    async def _until_decided(self, step: Step, commands: Sequence[Command], key: str, *, is_undo: bool = False) -> StepReply:
-        """Send a step that has to succeed; a refusal parks the saga until a person retries or skips it."""
-        attempt = 0
-        while True:
-            try:
-                return await self._send(step, commands, key if attempt == 0 else f"{key}/retry-{attempt}", is_undo=is_undo)
-            except StepRefused as refusal:
-                attempt += 0 if is_undo else 1
-                before, self._parked_step = self._status, step.name
-                self._mark(step, f"parked: {refusal.reason}")
-                self._set_status("parked")
-                await workflow.wait_condition(lambda: self._verdict is not None)
-                verdict, self._verdict, self._parked_step = self._verdict, None, None
-                self._set_status(before)
-                if verdict is not None and verdict.action == "skip":
-                    return StepReply(done=0)
+    async def expect(
+        self, event_type: type[E], *, match: Callable[[E], bool] | None = None, within: timedelta | None = None
+    ) -> E:
+        """Wait for an event of this saga's; ``match`` chooses among several. Raises `NotInTime` after ``within``.
 
-    async def _compensate(self, reason: str) -> None:
-        """Undo in reverse, whatever happens; a refused undo parks the saga."""
-        self._set_status("compensating")
-        while self._undos:
-            undo = self._undos.pop()
-            await self._until_decided(undo.step, undo.commands, undo.key, is_undo=True)
-            self._mark(undo.step, "undone")
-        await self.compensated(reason)
-        self._set_status("compensated")
+        Delivery: an event is handed out once, however often it came; one that came before the saga waited is kept.
+        """
+        if event_type not in self.expects:
+            raise InvalidInput(f"{self.saga_name} does not say in expects= which field of {event_type.__name__} names it")
+        waiting = self.course.letters.expect(event_type, match, within)
+        return (await shielded(waiting))[0] if self.course.is_after_pivot else await waiting
+
+    async def ask_person(self, question: str, choices: Sequence[str], *, within: timedelta | None = None) -> Answer:
+        """Ask a person, who answers by `sagas answer`; return who chose what, and why. Raises `NotInTime`."""
+        if len(set(choices)) <= 1:
+            raise InvalidInput(f"{question!r}: a question needs two choices or more")
+        asking = self.course.desk.ask(Question(text=question, choices=tuple(choices)), within)
+        answer = (await shielded(asking))[0] if self.course.is_after_pivot else await asking
+        await shielded(self.course.record(f"answer {answer.choice}", question, answer.actor, answer.reason))
+        return answer
+
+    @staticmethod
+    def patched(change: str) -> bool:
+        """Tell whether a saga begins, or is still to come to, a change of its code: an open one keeps to the old way.
+
+        Write ``if self.patched("insure"): await self.step(...)``; drop it once no saga from before is open (`sagas gate`).
+        """
+        return workflow.patched(change)
+
+    async def conclude(self, command: Command) -> StepReply:
+        """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
+        step = self.course.table.begin(command.command_name, 1, "retriable")
+        request = request_of(self.saga_name, [command], f"{workflow.info().workflow_id}/{step.number}")
+        reply = await self.course.until_decided(step, command, request, self.patience)
+        self.course.table.mark(step, "done")
+        return reply
 
     async def compensated(self, reason: str) -> None:
         """Say what else has to happen once every step is undone, as `conclude` steps; nothing by default."""
 
-    async def conclude(self, command: Command) -> StepReply:
-        """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
-        step = Step(len(self._steps) + 1, command.command_name, 1, "retriable")
-        self._steps.append(step)
-        reply = await self._until_decided(step, [command], f"{workflow.info().workflow_id}/{step.number}")
-        self._mark(step, "done")
-        return reply
-
-    def _mark(self, step: Step, state: str) -> None:
-        step.state = state
-        self._show()
-
-    def _set_status(self, status: Status) -> None:
-        self._status = status
-        workflow.upsert_search_attributes([SAGA_STATUS.value_set(status)])
-        self._show()
-
-    def _show(self) -> None:
-        rows = "\n".join(f"| {s.number} | `{s.name}` | {s.items} | {s.kind} | {s.state} |" for s in self._steps)
-        workflow.set_current_details(
-            f"**{self.saga_name}**: {self._status}\n\n| # | step | commands | kind | state |\n|---|---|---|---|---|\n{rows}"
+    @workflow.signal(name="sagakit_event", description="An event that this saga may wait for")
+    def receive_event(self, arrived: Arrived) -> None:
+        """Take an event in; a repeated one changes nothing."""
+        event_type = next(
+            (e for e in self.expects if (e.event_name, e.schema_version) == (arrived.type, arrived.schema_version)), None
         )
+        if event_type is None:
+            workflow.logger.error("an event that this saga does not know: %s", arrived.type)
+            return
+        if self.course.letters.put(arrived, event_type.model_validate_json(arrived.data)) and event_type in self.cancels_on:
+            self.course.cancelled_by = arrived.type
+
+    @workflow.update(
+        name="decide_parked_step", description="Retry, skip or supply the step that the saga is parked at, or end it"
+    )
+    async def decide_parked_step(self, verdict: Verdict) -> str:
+        """Take a person's decision about a parked step."""
+        return self.course.desk.take_verdict(verdict)
+
+    @decide_parked_step.validator
+    def _check_verdict(self, verdict: Verdict) -> None:
+        self.course.desk.step_of(verdict)
+
+    @workflow.update(name="answer_question", description="Answer what the saga asks")
+    async def answer_question(self, answer: Answer) -> str:
+        """Take a person's answer."""
+        return self.course.desk.take_answer(answer)
+
+    @answer_question.validator
+    def _check_answer(self, answer: Answer) -> None:
+        self.course.desk.check_answer(answer)
+
+    @workflow.update(name="cancel_saga", description="Undo what was done, as long as the saga is before its pivot")
+    async def cancel_saga(self, wish: Wish) -> str:
+        """Make the saga compensate because a person wants it."""
+        self.course.cancelled_by = f"{wish.actor}: {wish.reason}"
+        await self.course.record("cancel", self.saga_name, wish.actor, wish.reason)
+        return "cancelled"
+
+    @cancel_saga.validator
+    def _check_cancel(self, wish: Wish) -> None:
+        if not wish.actor.strip() or not wish.reason.strip():
+            raise ValueError("a decision needs an actor and a reason")
+        if self.course.is_after_pivot:
+            raise ValueError("the saga is behind its pivot: what is done cannot be undone any more")
+
+    @workflow.query(name="steps", description="The steps so far, and how the saga stands")
+    def show_steps(self) -> dict[str, Any]:
+        """Tell how the saga stands."""
+        question = self.course.desk.question
+        return {
+            "status": self.course.table.status,
+            "after_pivot": self.course.is_after_pivot,
+            "steps": [vars(step) for step in self.course.table.steps],
+            "question": question.model_dump() if question else None,
+        }
 
 
 def _batch(commands: Command | Sequence[Command] | None) -> list[Command]:
@@ -215,51 +247,3 @@ def _batch(commands: Command | Sequence[Command] | None) -> list[Command]:
     if len({command.command_name for command in batch}) > 1:
         raise InvalidInput("a batch holds commands of one type: one step per command type")
     return batch
-
-
-def _run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[SagaResult]]:
-    """Wrap the author's run method, so that it ends completed or compensated, and never stuck on a Python error."""
-
-    @functools.wraps(run)
-    async def to_an_outcome(self: Saga, event: Event) -> SagaResult:
-        self._show()
-        try:
-            await run(self, event)
-        except workflow.NondeterminismError:
-            raise
-        except BaseException as error:
-            if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-                raise  # the worker evicts this instance; it is not the saga that ended
-            reason = "cancelled" if is_cancelled_exception(error) else _reason(error)
-            if self._after_pivot:
-                # Neither way is left: it ends for a person to see, not silently.
-                self._set_status("parked")
-                raise ApplicationError(f"failed behind its pivot: {reason}", type="BehindPivot") from error
-            await _shielded(self._compensate(reason))
-            return SagaResult(status="compensated", reason=reason)
-        self._set_status("completed")
-        return SagaResult(status="completed")
-
-    to_an_outcome.__annotations__ = {**run.__annotations__, "return": SagaResult}
-    return to_an_outcome
-
-
-async def _shielded(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
-    """Finish the work whatever happens to the caller; answer whether the saga was cancelled meanwhile."""
-    task, is_cancelled = asyncio.create_task(work), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            is_cancelled = True
-            if task.cancelled():
-                raise
-        except Exception:  # noqa: BLE001, S110 it is raised below, by the task's result
-            pass
-    return task.result(), is_cancelled
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, DomainError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     longest_retry_hours: Annotated[float, Field(gt=0)] = Field(
         336.0, description="Hours after which no command is sent again: the longest outage, the longest parked saga"
     )
+    inbox_retention_hours: Annotated[float, Field(gt=0)] = Field(
+        720.0, description="Hours for which a consumer remembers that it handled an event"
+    )
+    longest_redelivery_hours: Annotated[float, Field(gt=0)] = Field(
+        336.0, description="Hours after which no event is delivered again: the oldest queue, dead letter, replay or backup"
+    )
     relay_batch: Annotated[int, Field(ge=1, le=1000)] = Field(200, description="Events that the relay has in flight at most")
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
         5.0, description="Seconds after which a silent leader is replaced"
@@ -71,9 +77,25 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         0.25, description="Seconds between looks at the log without a wake-up"
     )
+    max_undelivered: Annotated[int, Field(ge=1000)] = Field(
+        1_000_000, description="Undelivered events of a service above which its commands are refused until it has caught up"
+    )
     publish_seconds: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="Seconds until a publish counts as unknown")
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(5, description="Attempts at a message before its aggregate is parked")
+    max_hops: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="Reactions and sagas in a row before an event is parked as part of a circle"
+    )
+    retry_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        0.2, description="Seconds before the second attempt; doubled with each further one, up to a minute"
+    )
     prefetch: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Messages a consumer holds at most")
+    partitions: dict[str, Annotated[int, Field(ge=1, le=64)]] = Field(
+        {}, description='Queues of a consumer where it is not 1, as JSON: {"reporting.projection.sales": 8}; RabbitMQ only'
+    )
+    publisher: Literal["aio-pika", "batched"] = Field(
+        "aio-pika",
+        description="How events are written to RabbitMQ; 'batched' is faster, and made for the versions it was tested with",
+    )
     drain_seconds: Annotated[float, Field(ge=1, le=60)] = Field(15.0, description="Seconds that work in hand gets at SIGTERM")
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="Sagas that a service's worker moves on at once, and as many commands of sagas"
@@ -122,6 +144,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SAGAKIT_COMMAND_RETENTION_HOURS must be above SAGAKIT_LONGEST_RETRY_HOURS: "
                 "a command that is sent again after its outcome was forgotten would take effect twice"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inbox_outlives_redelivery(self) -> Settings:
+        if self.inbox_retention_hours <= self.longest_redelivery_hours:
+            raise ValueError(
+                "SAGAKIT_INBOX_RETENTION_HOURS must be above SAGAKIT_LONGEST_REDELIVERY_HOURS: "
+                "an event that is delivered again after it was forgotten would be parked as out of order"
             )
         return self
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable
 
 from sagakit.messages import RecordedEvent
 from sagakit.ports import EventStore, LogReader
@@ -15,7 +13,7 @@ _KEPT = 2000
 
 
 class SharedLog:
-    """The latest events of one log, kept in memory, at most 2,000 of them.
+    """The latest events of one log, kept in memory, at most 4,000 of them.
 
     Delivery and ordering are those of the one reader (G2): what it has not proven to be next is not here.
     """
@@ -23,21 +21,34 @@ class SharedLog:
     def __init__(self, store: EventStore) -> None:
         """Take the log; nothing is read before somebody asks."""
         self.store = store
-        self._events: deque[RecordedEvent] = deque()
+        self._events: list[RecordedEvent] = []
+        self._positions: list[int] = []
         self._start = self._end = -1  # positions: what is kept lies behind start, and up to end
         self._reader: LogReader | None = None
         self._reading = asyncio.Lock()
+        self._waiting: set[asyncio.Event] = set()
+        store.on_commit(self._wake)
 
     def follow(self, after: int) -> Follower:
         """Open a way through the log behind a position."""
         return Follower(self, after)
 
-    def on_commit(self, wake: Callable[[], None]) -> None:
-        """See `EventStore.on_commit`."""
-        self.store.on_commit(wake)
+    def wake(self, event: asyncio.Event) -> None:
+        """Set an event soon after each commit, as `EventStore.on_commit` does, until `let_sleep`."""
+        self._waiting.add(event)
+
+    def let_sleep(self, event: asyncio.Event) -> None:
+        """Set it no more."""
+        self._waiting.discard(event)
+
+    def _wake(self) -> None:
+        for event in self._waiting:
+            event.set()
 
     async def open(self) -> None:
         """Begin to keep events, from what is the head now. Repeating it changes nothing."""
+        if self._reader is not None:
+            return
         async with self._reading:
             if self._reader is None:
                 self._start = self._end = await self.store.head()
@@ -53,16 +64,18 @@ class SharedLog:
             async with self._reading:
                 if after == self._end and self._reader is not None:
                     self._keep(await self._reader.read(_PAGE))
-        first = bisect_right(self._events, after, key=lambda event: event.position)
-        return [self._events[place] for place in range(first, min(first + limit, len(self._events)))]
+        first = bisect_right(self._positions, after)
+        return self._events[first : first + limit]
 
     def _keep(self, page: list[RecordedEvent]) -> None:
         if not page:
             return
-        self._events.extend(page)
+        self._events += page
+        self._positions += [event.position for event in page]
         self._end = page[-1].position
-        while len(self._events) > _KEPT:
-            self._start = self._events.popleft().position
+        if len(self._events) > 2 * _KEPT:
+            self._start = self._positions[-_KEPT - 1]
+            del self._events[:-_KEPT], self._positions[:-_KEPT]
 
 
 class Follower:

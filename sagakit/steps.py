@@ -13,12 +13,20 @@ from sagakit.messages import Command
 
 SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 CORRELATION_ID = SearchAttributeKey.for_keyword("CorrelationId")
+RECOVERY = "recovery"
+"""The memo of a run that a person began for a saga that had ended without an outcome: a `Recovery`."""
 
-Status = Literal["running", "compensating", "completed", "compensated", "parked"]
+Status = Literal["running", "asking", "compensating", "completed", "compensated", "parked"]
+Kind = Literal["read-only", "compensable", "pivot", "retriable"]
+NOT_DONE = "not_done"
 
 
 class StepRequest(BaseModel):
-    """What a command activity receives. Item ``i`` has the idempotency key ``<key>/<i>``; the undo of it ``<key>/<i>/undo``."""
+    """What a command activity receives. Item ``i`` has the idempotency key ``<key>/<i>``; the undo of it ``<key>/<i>/undo``.
+
+    ``attempt`` counts what a person had tried again: a refusal is remembered under its key, so each has a key of its own.
+    With ``only_if_done`` nothing is done: what was done before is looked up, and what was not never will be.
+    """
 
     model_config = ConfigDict(frozen=True)
     commands: list[dict[str, Any]]
@@ -27,6 +35,9 @@ class StepRequest(BaseModel):
     correlation_id: str
     causation_id: str
     actor: str
+    attempt: int = 0
+    only_if_done: bool = False
+    hops: int = 0
 
 
 class StepReply(BaseModel):
@@ -37,31 +48,95 @@ class StepReply(BaseModel):
 
 
 class SagaResult(BaseModel):
-    """How the saga ended: *completed*, or *compensated* with the reason."""
+    """How the saga ended: *completed*, or *compensated* with the reason.
+
+    ``unmatched`` names the events that came for it and that it never waited for.
+    """
 
     model_config = ConfigDict(frozen=True)
     status: Literal["completed", "compensated"]
     reason: str = ""
+    unmatched: tuple[str, ...] = ()
 
 
 class Verdict(BaseModel):
-    """What a person decides about a parked step. Who and why stay in the saga's history."""
+    """What a person decides about a parked step. Who and why stay in the saga's history.
+
+    *retry* sends it again, *skip* goes on as if it were done, *supply* goes on with ``reply``, *complete* ends the saga as it
+    stands. ``step`` is its number; it may be left out where one step is parked.
+    """
 
     model_config = ConfigDict(frozen=True)
-    action: Literal["retry", "skip"]
+    action: Literal["retry", "skip", "supply", "complete"]
+    actor: str
+    reason: str
+    step: int | None = None
+    reply: StepReply | None = None
+
+
+class Question(BaseModel):
+    """What a saga asks a person, and what may be answered."""
+
+    model_config = ConfigDict(frozen=True)
+    text: str
+    choices: tuple[str, ...]
+
+
+class Answer(BaseModel):
+    """What a person answered, and why."""
+
+    model_config = ConfigDict(frozen=True)
+    choice: str
     actor: str
     reason: str
 
 
+class Wish(BaseModel):
+    """Who wants something of a saga, and why."""
+
+    model_config = ConfigDict(frozen=True)
+    actor: str
+    reason: str
+
+
+class Arrived(BaseModel):
+    """An event as it is handed to a saga that may wait for it."""
+
+    model_config = ConfigDict(frozen=True)
+    id: str
+    type: str
+    schema_version: int
+    stream: str
+    version: int
+    data: str
+
+
+class Recovery(BaseModel):
+    """A run that goes on, or undoes, where an earlier one of the same saga ended without an outcome.
+
+    ``letters`` and ``answers`` are what the earlier run was told.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    way: Literal["resume", "compensate"]
+    actor: str
+    reason: str
+    letters: tuple[Arrived, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
 @dataclass
 class Step:
-    """A step as the saga shows it: its kind is compensable, pivot, retriable or plain."""
+    """A step as the saga shows it. Steps of one ``group`` went side by side."""
 
     number: int
     name: str
     items: int
-    kind: str
+    kind: Kind
+    group: int | None = None
     state: str = "running"
+    attempts: int = 1
+    since: str = ""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Self
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sagakit.errors import InvalidInput, StoreUnavailable
 from sagakit.image import MemoryImage
@@ -129,7 +130,6 @@ class System:
         if settings.database == "sqlite":
             path = self._path(name)
             store = SqliteEventStore(name, path, is_grouped=settings.group_commit, is_chained=settings.hash_chain)
-            engine = sqlite_engine(path)
         else:
             store = PostgresEventStore(
                 name,
@@ -138,12 +138,15 @@ class System:
                 is_chained=settings.hash_chain,
                 seconds=settings.store_seconds,
             )
-            engine = postgres_engine(self._url(name))
         image = MemoryImage(settings.image_aggregates, settings.image_bytes)
-        tables = SqlReadModels(engine)
+        tables = SqlReadModels(self.engine(name))
         failures = SqlFailureLog(tables)
         repository = Repository(store, self.services.registry, image, failures)
         return OpenService(self.services.service(name), store, tables, repository, failures)
+
+    def engine(self, name: str) -> AsyncEngine:
+        """Make an engine of the caller's own over a service's database; it connects on use, and the caller disposes of it."""
+        return sqlite_engine(self._path(name)) if self.settings.database == "sqlite" else postgres_engine(self._url(name))
 
     def _path(self, name: str) -> Path:
         return self.settings.data / f"{name}.db"

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,17 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
+    "sagakit.sagas.late_events": "Events that came for a saga that had ended, by saga and type",
+    "sagakit.reactions": "Commands of reactions, by service, reaction and outcome: done or refused",
+    "sagakit.subscriptions.detached": "Times that a consumer was left alone because too much waits for it, by consumer",
+    "sagakit.events.unsendable": "Events that no broker takes, by consumer",
+    "sagakit.bus.blocked": "Alarms of RabbitMQ (memory or disk) that stopped publishing from a process",
     "sagakit.commands.forgotten": "Outcomes of commands removed after their retention, by service",
+    "sagakit.inbox.forgotten": "Inbox rows removed after their retention, by service",
+    "sagakit.consumer.repeats": "Deliveries of events that were handled before, by consumer",
+    "sagakit.consumer.retries": "Failed attempts after which an event is tried again, by consumer",
+    "sagakit.consumer.parked": "Events parked for a person, by consumer and cause: attempts or out_of_order",
+    "sagakit.consumer.refused": "Messages that were no events, by consumer",
 }
 """Every counter, with what it counts."""
 
@@ -131,10 +141,14 @@ def span_context(traceparent: str | None) -> SpanContext | None:
     return context if context.is_valid else None
 
 
+def is_traced() -> bool:
+    """Tell whether a tracer provider is set for this process."""
+    # Not `get_tracer_provider`, which looks into the environment at each command; where this is gone, spans of nobody are made.
+    return getattr(trace, "_TRACER_PROVIDER", tracer) is not None
+
+
 def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
-    """Run a block in the span of a command; where no provider is set it costs nothing."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return nullcontext(trace.INVALID_SPAN)
+    """Run a block in the span of a command."""
     return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
 
 
@@ -174,9 +188,10 @@ def _send_part(exchange: str, traceparents: Sequence[str | None]) -> trace.Span:
 class ServiceGauge:
     """A gauge per service, fed by a loop: what OpenTelemetry calls to observe one cannot await a database."""
 
-    def __init__(self, name: str, unit: str, description: str) -> None:
+    def __init__(self, name: str, unit: str, description: str, label: str = "sagakit.service") -> None:
         """Declare it; made once in a process, since a second one of the same name would never be observed."""
         self._latest: dict[str, float] = {}
+        self._label = label
         metrics.get_meter("sagakit").create_observable_gauge(name, [self._observe], unit, description)
 
     def record(self, service: str, value: float) -> None:
@@ -188,10 +203,41 @@ class ServiceGauge:
         self._latest.pop(service, None)
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, {"sagakit.service": service}) for service, value in list(self._latest.items())]
+        return [Observation(value, {self._label: service}) for service, value in list(self._latest.items())]
 
 
 @cache
 def horizon_age() -> ServiceGauge:
     """Return the gauge of the age of the writing transaction that holds a log's readers back."""
     return ServiceGauge("sagakit.log.horizon_age", "s", "Age of the oldest open writing transaction in the log's cluster")
+
+
+@cache
+def lost_sagas() -> ServiceGauge:
+    """Return the gauge of the sagas that ended without an outcome, and that nobody has begun anew."""
+    return ServiceGauge("sagakit.sagas.lost", "{saga}", "Sagas that ended without an outcome: a person has to decide")
+
+
+RECONCILED = {
+    "waiting": "Events that wait for a consumer, in the log or in its queues",
+    "late": "Events that wait for a consumer longer than the grace",
+    "parked": "Events that wait for a person",
+    "lost": "Events that a consumer is owed and that are nowhere",
+    "doubled": "Effects beyond one for each event handled",
+}
+"""The gauges ``sagakit.reconcile.<name>`` by ``sagakit.consumer``, set by each round of `reconcile`."""
+
+
+def reconciled(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Report the figures of a round, by consumer and name; what is None is not reported."""
+    for name in RECONCILED:
+        for consumer, values in figures.items():
+            if values[name] is None:
+                _reconciled(name).forget(consumer)
+            else:
+                _reconciled(name).record(consumer, values[name])
+
+
+@cache
+def _reconciled(name: str) -> ServiceGauge:
+    return ServiceGauge(f"sagakit.reconcile.{name}", "1", RECONCILED[name], "sagakit.consumer")

@@ -1,4 +1,6 @@
-"""Given events, when a command, then events or a refusal; and old events in today's form: tests without any server.
+"""Given events, when a command, then events or a refusal; reactions; old events in today's form: tests without any server.
+
+`rehearsing` plays sagas with services that are only played, on a dev server that skips time: see `sagakit.temporal.rehearsal`.
 
 Every scenario also checks what the repository relies on: deciding is pure (the same answer twice, the state untouched),
 and an event that went through JSON is the event that was decided. Source: given/when/then of event-sourced deciders,
@@ -10,13 +12,38 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from sagakit.aggregate import Aggregate
 from sagakit.errors import DomainError
-from sagakit.messages import Command, Event, Metadata, NewEvent, Registry
+from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
+from sagakit.reactions import Reaction
+from sagakit.temporal.participants import FAULTS, Call, Fault
+from sagakit.temporal.rehearsal import Played, Scenario, Stage, rehearsing
 from sagakit.upcasting import Key
+
+__all__ = [
+    "FAULTS",
+    "Call",
+    "Decided",
+    "Fault",
+    "Given",
+    "Happened",
+    "ImpureHandler",
+    "ImpureReaction",
+    "ImpureUpcaster",
+    "Played",
+    "Reacted",
+    "Scenario",
+    "Stage",
+    "Upcast",
+    "given",
+    "given_event",
+    "rehearsing",
+    "upcast",
+]
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -85,6 +112,49 @@ class Given(Generic[A]):
 def given(aggregate_type: type[A], *events: Event) -> Given[A]:
     """Begin a scenario: an aggregate of this type to which these events have happened."""
     return Given(aggregate_type, events)
+
+
+class ImpureReaction(AssertionError):
+    """A reaction that answers the same event with other commands."""
+
+
+@dataclass(frozen=True)
+class Reacted:
+    """The commands that a reaction answered with."""
+
+    reaction: Reaction
+    commands: tuple[Command, ...]
+
+    def then(self, *expected: Command) -> None:
+        """Expect these commands, in this order, none for nothing."""
+        if self.commands != expected:
+            raise AssertionError(f"{self.reaction.name} led to {list(self.commands)}, expected {list(expected)}")
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event, as a log or a foreign service hands it over."""
+
+    event: Event
+    recorded: RecordedEvent
+
+    def when(self, reaction: Reaction) -> Reacted:
+        """Let a reaction answer, twice. Raises `ImpureReaction`, and whatever the reaction raises."""
+        first = tuple(reaction.commands_for([self.event], self.recorded))
+        second = tuple(reaction.commands_for([self.event], self.recorded))
+        if first != second:
+            raise ImpureReaction(f"{reaction.name} answers the same event with {list(first)}, then {list(second)}")
+        return Reacted(reaction, first)
+
+
+def given_event(event: Event, stream: str = "test-1", service: str = "test", **metadata: Any) -> Happened:
+    """Begin a scenario: ``event`` has happened in ``stream`` of ``service``; ``metadata`` sets fields such as ``hops``.
+
+    What the reaction gets is the event as it comes back from JSON, and an envelope with version and position 1.
+    """
+    stored = new_event(event, Metadata(**{"correlation_id": "test"} | metadata))
+    recorded = RecordedEvent.of(stored, service=service, stream=stream, version=1, position=1, recorded_at=datetime.now(UTC))
+    return Happened(type(event).model_validate_json(stored.data), recorded)
 
 
 class ImpureUpcaster(AssertionError):

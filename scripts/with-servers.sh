@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command with PostgreSQL and RabbitMQ at hand: `with-servers.sh COMMAND ...`. The servers' programs are taken from
 # the PATH, else installed from the system's packages, else run by Docker from compose/ and ended with the command.
+# Node, for the tests' participant in another language, is installed alike; where that cannot be, the command runs without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,6 +38,11 @@ run_with_docker() {
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
 can_install() { command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null; }
+
+has_node() { command -v node >/dev/null && command -v npm >/dev/null; }
+if ! has_node && can_install; then
+    install_packages nodejs npm || echo "warning: no Node with npm: its tests are skipped, or fail with REQUIRE_SERVICES=1" >&2
+fi
 
 missing=()
 has_postgres || missing+=(postgresql)

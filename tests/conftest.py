@@ -13,7 +13,8 @@ import pytest
 
 from sagakit.errors import TemporalUnavailable
 from sagakit.temporal import dev_server
-from tests.support import servers
+from tests.support import node_participant, servers
+from tests.support.node_participant import Node
 
 
 @contextmanager
@@ -40,6 +41,16 @@ def postgres_url() -> Iterator[str]:
 def rabbitmq_url() -> Iterator[str]:
     with _or_skip(servers.rabbitmq()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    try:
+        return node_participant.installed()
+    except servers.ServiceMissing as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

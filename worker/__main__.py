@@ -15,12 +15,12 @@ from temporalio.client import Client
 
 from sagakit.cli.main import build, run_to_its_end
 from sagakit.cli.output import printable, runs, stderr, stdout
-from sagakit.cli.sagas import list_by_status
 from sagakit.cli.session import open_system, session_of, traced
 from sagakit.cli.start import running
 from sagakit.errors import InvalidInput, SagakitError
 from sagakit.runtime import Runtime, stop_on_signals
 from sagakit.system import System
+from sagakit.temporal.executions import Executions
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
 from worker import importing, waiting
@@ -81,7 +81,7 @@ async def _import(
             bar.update(tasks[name], completed=done, total=total)
 
         async def parked() -> dict[str, str]:
-            sagas = [str(saga["workflow_id"]) for saga in await list_by_status(client, "parked")]
+            sagas = [saga.workflow_id async for saga in Executions(client).listed("parked")]
             by_saga = {saga.partition("/")[2]: f"the saga {saga} waits for a person's decision" for saga in sagas}
             return await waiting.parked_events(system) | by_saga
 

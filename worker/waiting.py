@@ -57,7 +57,8 @@ async def parked_events(system: System) -> dict[str, str]:
     found: dict[str, str] = {}
     for service in system.services.services:
         async with (await system.open(service.name)).tables.transaction() as session:
-            rows = (await session.exec(select(ParkedRow.consumer, ParkedRow.stream, ParkedRow.reason))).all()
+            parked = select(ParkedRow.consumer, ParkedRow.stream, ParkedRow.reason).where(ParkedRow.state == "parked")
+            rows = (await session.exec(parked)).all()
         for consumer, stream, reason in rows:
             category, _, number = stream.partition("-")
             if category in _OF_A_DOCUMENT:
@@ -105,7 +106,9 @@ async def wait_for_reports(system: System, stop: asyncio.Event, stillness: Still
     while not stop.is_set():
         async with (await system.open("reporting")).tables.transaction() as session:
             handled = set((await session.exec(select(InboxRow.event_id))).all())
-            handled |= set((await session.exec(select(ParkedRow.event_id))).all())
+            rows = (await session.exec(select(ParkedRow))).all()
+        given_up = {(row.consumer, row.stream) for row in rows if row.state == "parked"}
+        handled |= {row.event_id for row in rows if (row.consumer, row.stream) in given_up}
         if wanted <= handled:
             return
         stillness.look(wanted - handled, f"events to reach the service reporting, still on their way: {len(wanted - handled)}")

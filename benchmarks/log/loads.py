@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from benchmarks.bench import Bench
 from benchmarks.databases import Database
@@ -94,8 +95,9 @@ async def read_all(bench: Bench, streams: int, old_every: int, page: int) -> Asy
         wanted = bench.scale.of(streams) * 100
         for name in bench.names(bench.scale.of(streams)):
             made = [line_added() for _ in range(100)]
-            old = {"schema_version": 1, "data": _OLD_DATA}
-            events = tuple(event.model_copy(update=old) if n % old_every == 1 else event for n, event in enumerate(made))
+            events = tuple(
+                replace(event, schema_version=1, data=_OLD_DATA) if n % old_every == 1 else event for n, event in enumerate(made)
+            )
             await service.store.append(Append(Basket.stream_of(name), 0, events))
             await peer.ask("seed", events=100, old_every=old_every)
         await database.holds(wanted)

@@ -1,4 +1,4 @@
-"""`contracts check`, `lock` and `verify`: how events and commands change over the years."""
+"""`contracts check`, `lock`, `export` and `verify`: how events and commands change over the years."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sagakit.asyncapi import export
 from sagakit.cli.messages import AsJson
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import Session, open_system, session_of
@@ -54,6 +55,23 @@ async def lock(
     _print(changes, as_json=as_json)
     if not as_json:
         stdout.print(f"locked in {lock_file}")
+
+
+@app.command(name="export")
+@runs
+async def export_schemas(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The folder to write into; it is made when missing.")],
+    lock_file: LockFile = _LOCK,
+    as_json: AsJson = False,
+) -> None:
+    """Write an AsyncAPI document and a JSON Schema per event, for clients in other languages: see docs/messages.md."""
+    locked = load_lock(lock_file) if lock_file.exists() else None
+    written = export(session_of(context).services, locked, folder)
+    if as_json:
+        print_json([str(path) for path in written])
+    else:
+        stdout.print(f"{len(written)} documents written, first {written[0]}", soft_wrap=True)
 
 
 @app.command(name="verify")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
-from sqlmodel import func, select
+from sqlmodel import col, select
 
 from sagakit.cli.output import print_json, print_table, runs
 from sagakit.cli.session import open_system, session_of
@@ -13,7 +14,9 @@ from sagakit.errors import InfrastructureError, LogWentBack
 from sagakit.postgres.horizon import TOO_OLD_SECONDS, oldest_writer
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.rabbitmq.bus import RabbitBus
-from sagakit.sql.tables import CheckpointRow, ParkedRow
+from sagakit.sql import parked_actions
+from sagakit.sql.subscriptions import recorded
+from sagakit.sql.tables import CheckpointRow, ConsumerRow
 from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect
@@ -32,9 +35,10 @@ async def doctor(
     """
     session = session_of(context)
     checks: list[Check] = []
+    declared = {each.consumer for each in session.services.subscriptions()}
     async with open_system(session) as system:
         for service in session.services.services:
-            checks += await _service(system, service.name)
+            checks += await _service(system, service.name, declared)
     settings = session.settings
     if settings.is_embedded_bus:
         checks.append(("bus", "ok", "in process"))
@@ -61,27 +65,51 @@ async def doctor(
         raise typer.Exit(1)
 
 
-async def _service(system: System, name: str) -> list[Check]:
+async def _service(system: System, name: str, declared: Collection[str] | None = None) -> list[Check]:
     try:
         async with system.look(name) as opened:
             if opened is None:
                 return [(name, "ok", "no database yet: the first start or send makes it")]
-            return await _standing(opened)
+            return await _standing(opened, declared)
     except InfrastructureError as error:
         return [(name, "wrong", str(error))]
 
 
-async def _standing(opened: OpenService) -> list[Check]:
+async def _standing(opened: OpenService, declared: Collection[str] | None) -> list[Check]:
     name = opened.service.name
     async with opened.tables.transaction() as session:
+        subscriptions = await recorded(session)
         checkpoints = (await session.exec(select(CheckpointRow))).all()
-        parked = (await session.exec(select(func.count()).select_from(ParkedRow))).one()
+        held = (await session.exec(select(ConsumerRow).where(col(ConsumerRow.paused_by).is_not(None)))).all()
+        aside = await parked_actions.counts(session)
     head = await opened.store.head()  # after the checkpoints, which move on meanwhile
     waits = [f"{row.name} {head - row.position} behind" for row in checkpoints if row.position < head]
     detail = f"{head} positions, " + (", ".join(waits) or "all read")
-    checks = [(name, "wrong" if parked else "ok", f"{detail}, {parked} parked" if parked else detail)]
+    states = [f"{aside[state]} {state}" for state in ("parked", "retrying", "behind") if state in aside]
+    checks = [(name, "wrong" if "parked" in aside else "ok", ", ".join((detail, *states)))]
     checks += [
         (name, "wrong", str(LogWentBack(name, row.name, row.position, head))) for row in checkpoints if row.position > head
+    ]
+    still = "{0.consumer} is held still by {0.paused_by}; if that has ended, `projections rebuild` again, or `projections resume`"
+    checks += [(name, "wrong", still.format(row)) for row in held]
+    checks += [(name, "wrong", f"nothing reaches {row.consumer}: {row.trouble}") for row in subscriptions if row.trouble]
+    checks += [
+        (
+            name,
+            "wrong",
+            f"{row.consumer} is left alone behind position {row.detached_at}: more than {row.backlog_limit} wait for it",
+        )
+        for row in subscriptions
+        if row.detached_at is not None
+    ]
+    checks += [
+        (
+            name,
+            "wrong",
+            f"{row.consumer} is no longer declared and is fed all the same: `subscriptions remove {row.consumer}` ends it",
+        )
+        for row in subscriptions
+        if not row.is_external and declared is not None and row.consumer not in declared
     ]
     if isinstance(opened.store, PostgresEventStore):
         checks.append(await _horizon(opened))

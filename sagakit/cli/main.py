@@ -10,14 +10,30 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sagakit.cli import contracts, doctor, messages, query, sagas, show, slices, start, trace, verify
+from sagakit.cli import (
+    contracts,
+    doctor,
+    messages,
+    parked,
+    projections,
+    query,
+    reconcile,
+    sagas,
+    show,
+    slices,
+    start,
+    subscriptions,
+    topology,
+    trace,
+    verify,
+)
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
-from sagakit.service import Service
+from sagakit.service import ForeignService, Service
 
 
-def build(services: Sequence[Service] | None = None) -> typer.Typer:
+def build(services: Sequence[Service | ForeignService] | None = None) -> typer.Typer:
     """Make the command line; without a list of services it asks for ``--app``."""
     cli = typer.Typer(
         no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Sagas over event-sourced services."
@@ -49,12 +65,17 @@ def build(services: Sequence[Service] | None = None) -> typer.Typer:
     cli.command()(show.history)
     cli.command()(show.diff)
     cli.add_typer(sagas.app, name="sagas")
+    cli.add_typer(projections.app, name="projections")
+    cli.add_typer(parked.app, name="parked")
     cli.add_typer(contracts.app, name="contracts")
+    cli.add_typer(subscriptions.app, name="subscriptions")
+    cli.add_typer(topology.app, name="topology")
     cli.command()(verify.verify)
     cli.command()(slices.export)
     cli.command()(slices.replay)
     cli.command()(slices.failures)
     cli.command()(trace.trace)
+    cli.command()(reconcile.reconcile)
     cli.command()(doctor.doctor)
     return cli
 

@@ -19,7 +19,8 @@ _MAX_JSON = 256 * 1024
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
-def _data(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Read what was given as ``--data``. Raises `InvalidInput`."""
     if len(text) > _MAX_JSON:
         raise InvalidInput("--data is over 256 KiB")
     try:
@@ -44,7 +45,7 @@ async def send(
     """Send one command and print its outcome: the events, or why the business refuses it (exit code 3)."""
     session = session_of(context)
     command_type = session.services.registry.command_type(command)
-    fields = _data(data)
+    fields = json_object(data)
     if fields.get(command_type.id_field, aggregate_id) != aggregate_id:
         raise InvalidInput(f"--data names another {command_type.id_field} than {aggregate_id!r}")
     try:

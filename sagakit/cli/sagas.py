@@ -1,26 +1,27 @@
-"""`sagas list`: the executions as Temporal knows them."""
+"""`sagas list` and `sagas show`: the executions as Temporal knows them."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, get_args
 
 import typer
-from temporalio.client import Client
-from temporalio.service import RPCError
 
-from sagakit.cli.output import print_json, print_table, runs
-from sagakit.cli.session import session_of
-from sagakit.errors import InvalidInput, TemporalUnavailable
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Status
-from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.cli import gate, saga_actions
+from sagakit.cli.messages import AsJson
+from sagakit.cli.output import print_json, print_table, runs, stdout
+from sagakit.cli.session import executions_of
+from sagakit.errors import InvalidInput
+from sagakit.steps import Status
 
-app = typer.Typer(help="Look at sagas.", no_args_is_help=True)
+app = typer.Typer(help="Look at sagas, and decide what waits for a person.", no_args_is_help=True)
+for action in (*saga_actions.ACTIONS, gate.gate):
+    app.command()(action)
 
 
 @app.callback()
 def sagas() -> None:
-    """Look at sagas."""
+    """Look at sagas, and decide what waits for a person."""
 
 
 @app.command(name="list")
@@ -28,14 +29,21 @@ def sagas() -> None:
 async def list_sagas(
     context: typer.Context,
     status: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(get_args(Status))}.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List sagas with their status, their workflow id and when they began."""
-    settings = session_of(context).settings
+    """List sagas with their status, their workflow id and when they began. Parked ones wait for a person."""
     if status is not None and status not in get_args(Status):
         raise InvalidInput(f"there is no saga status {status!r}; known: {', '.join(get_args(Status))}")
-    client = await connect(require(settings).address, settings.temporal_namespace)
-    rows = await list_by_status(client, status)
+    executions = await executions_of(context)
+    found = [asdict(execution) async for execution in executions.listed(status)]
+    rows = [
+        {
+            **{name: row[name] for name in ("workflow_id", "status", "correlation_id")},
+            "started": row["started"].isoformat(),
+            "closed": row["closed"].isoformat() if row["closed"] else None,
+        }
+        for row in found
+    ]
     if as_json:
         print_json(rows)
     else:
@@ -44,19 +52,20 @@ async def list_sagas(
         )
 
 
-async def list_by_status(client: Client, status: str | None) -> list[dict[str, str | None]]:
-    """Read sagas from Temporal's visibility store, newest first; it may lag behind by a moment."""
-    query = "SagaStatus is not null" if status is None else f"SagaStatus = '{status}'"
-    try:
-        return [
-            {
-                "workflow_id": found.id,
-                "status": found.typed_search_attributes.get(SAGA_STATUS),
-                "correlation_id": found.typed_search_attributes.get(CORRELATION_ID),
-                "started": found.start_time.isoformat(),
-                "closed": found.close_time.isoformat() if found.close_time else None,
-            }
-            async for found in client.list_workflows(query)
-        ]
-    except RPCError as error:
-        raise TemporalUnavailable(f"Temporal does not list sagas: {error.message}") from error
+@app.command()
+@runs
+async def show(
+    context: typer.Context,
+    workflow_id: Annotated[str, typer.Argument(help="The saga's workflow id, like order-fulfilment/700000.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the steps of a saga, how each stands, and what it waits for. A worker of its service has to run."""
+    executions = await executions_of(context)
+    found, shown = await executions.look(workflow_id), await executions.steps(workflow_id)
+    if as_json:
+        print_json({**shown, "workflow_id": workflow_id, "status": found.status})
+        return
+    columns = ("number", "name", "items", "kind", "state", "attempts", "since")
+    print_table(f"{workflow_id}: {found.status}", columns, [[step[column] for column in columns] for step in shown["steps"]])
+    if question := shown["question"]:
+        stdout.print(f"asks: {question['text']} ({' | '.join(question['choices'])})", markup=False)

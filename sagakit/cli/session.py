@@ -14,10 +14,13 @@ from opentelemetry import metrics, trace
 from temporalio.contrib.opentelemetry import create_tracer_provider
 
 from sagakit.errors import InvalidInput
-from sagakit.service import Service, ServiceMap
+from sagakit.service import ForeignService, Service, ServiceMap
 from sagakit.settings import Settings, load_settings
 from sagakit.system import System
 from sagakit.telemetry import meter_provider, resource_of, span_processors
+from sagakit.temporal.executions import Executions
+from sagakit.temporal.locate import require
+from sagakit.temporal.plugin import connect
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Session:
     settings: Settings
 
 
-def load_services(app: str) -> tuple[Service, ...]:
+def load_services(app: str) -> tuple[Service | ForeignService, ...]:
     """Import a user's list: ``mydomain.services`` (its SERVICES) or ``mydomain.services:NAME``. Given by the operator only."""
     module_name, _, name = app.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
@@ -41,12 +44,12 @@ def load_services(app: str) -> tuple[Service, ...]:
     except Exception as error:
         raise InvalidInput(f"--app {app}: {module_name} cannot be loaded, {type(error).__name__}: {error}") from error
     found = getattr(module, name or "SERVICES", None)
-    if not isinstance(found, Sequence) or not all(isinstance(service, Service) for service in found):
+    if not isinstance(found, Sequence) or not all(isinstance(service, Service | ForeignService) for service in found):
         raise InvalidInput(f"--app {app}: {module_name} holds no list of services called {name or 'SERVICES'}")
     return tuple(found)
 
 
-def make_session(services: Sequence[Service], data: Path | None) -> Session:
+def make_session(services: Sequence[Service | ForeignService], data: Path | None) -> Session:
     """Check the list of services and the settings."""
     return Session(ServiceMap(services), load_settings(data=data))
 
@@ -93,3 +96,9 @@ async def open_system(session: Session) -> AsyncIterator[System]:
     """Open a system whose databases are opened on use."""
     async with System(session.settings, session.services) as system:
         yield system
+
+
+async def executions_of(context: typer.Context) -> Executions:
+    """Reach the sagas of the Temporal server that runs."""
+    settings = session_of(context).settings
+    return Executions(await connect(require(settings).address, settings.temporal_namespace))

@@ -14,6 +14,8 @@ from rich.pretty import Pretty
 
 from sagakit.cli.messages import AsJson
 from sagakit.cli.output import print_json, print_table, printable, runs, stderr, stdout
+from sagakit.cli.replay import Asked as Again
+from sagakit.cli.replay import replay_to_consumer
 from sagakit.cli.session import open_system, session_of
 from sagakit.errors import InvalidInput
 from sagakit.export import Asked
@@ -49,19 +51,36 @@ async def export(
 
 
 @runs
-async def replay(
+async def replay(  # noqa: PLR0917 typer's options
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="SLICE", help="A file that export made.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[SLICE]", help="A file that export made.")] = None,
     data: Annotated[Path | None, typer.Option(help="A fresh folder to keep the store in; else it is thrown away.")] = None,
     step: Annotated[bool, typer.Option("--step", help="Show every event and what it changed.")] = False,
     until: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop behind event N and show the state of its aggregate.")
     ] = None,
     stream: Annotated[str | None, typer.Option(help="Show only this stream.")] = None,
+    consumer: Annotated[str | None, typer.Option(help="Instead of a slice: send this consumer a part of the log again.")] = None,
+    first: Annotated[int, typer.Option("--from", metavar="POS", min=1, help="With --consumer: from this position.")] = 1,
+    last: Annotated[
+        int | None, typer.Option("--to", metavar="POS", min=1, help="With --consumer: up to this position; all when left out.")
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="With --consumer: the producing service.")] = None,
+    timeout: Annotated[  # noqa: ASYNC109 of the user's patience
+        float, typer.Option(min=0.1, help="With --consumer: seconds without a move after which to say so.")
+    ] = 10.0,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a slice with side effects off. Exit code 0: no failed command; 4: each failed as then; 5: one did not."""
+    """Replay a slice with side effects off, or a range of the log to one consumer.
+
+    Exit code of a slice: 0, no failed command; 4, each failed as then; 5, one did not.
+    """
     session = session_of(context)
+    if consumer is not None and file is None:
+        await replay_to_consumer(session, Again(consumer, first, last, service, timeout), as_json=as_json)
+        return
+    if file is None or consumer is not None:
+        raise InvalidInput("give a slice's file, or --consumer with --from and --to: exactly one of the two")
     part = read_slice(file)
     check(part, session.services, str(file))
     if until is not None and until > len(part.events):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from sagakit.errors import BusUnavailable
+from sagakit.errors import BusUnavailable, InvalidInput
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Handle, Subscription
+from sagakit.ports import Handle, Refuse, Retired, Subscription
 
 
 class MemoryBus:
@@ -45,8 +45,22 @@ class MemoryBus:
         """See the port. Nothing waits here: what is not handled is not taken."""
         return 0
 
-    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def retire(self, _subscription: Subscription, _former_partitions: int) -> bool:
+        """See the port. There are no queues."""
+        return True
+
+    async def consume(
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        _refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),  # noqa: ARG002 there are no queues to be emptied
+    ) -> Callable[[], Awaitable[None]]:
         """See the port."""
+        if retired is not None:
+            await retired()
+            return _nothing
         consumer = subscription.consumer
         self._handlers[consumer] = handle
 
@@ -56,9 +70,20 @@ class MemoryBus:
 
         return stop
 
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """See the port."""
+        raise InvalidInput(
+            f"{subscription.consumer} consumes events of {subscription.producer}, a foreign service, and the in-process bus "
+            "serves one process: set SAGAKIT_BUS to an AMQP URL"
+        )
+
     async def close(self) -> None:
         """See the port."""
 
 
 async def _as_task(handle: Handle, events: Sequence[RecordedEvent]) -> None:
     await handle(events)
+
+
+async def _nothing() -> None:
+    """Stop what was never started."""

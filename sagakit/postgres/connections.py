@@ -65,7 +65,7 @@ class Connections:
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Run one statement. Raises `StoreUnavailable` when its fate is unknown or the server away, else the driver's error."""
         try:
-            connection = await self._take()
+            connection = self._at_hand() or await self._take()
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(query, *values)
             except asyncpg.PostgresError:
@@ -88,14 +88,19 @@ class Connections:
         """Run a statement that may be repeated, until the server answers or the seconds are over."""
         return await patiently(lambda: self.fetch(query, *values), self._seconds)
 
+    def _at_hand(self) -> Connection | None:
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed():
+                self._in_use.add(connection)
+                return connection
+            self._count -= 1
+        return None
+
     async def _take(self) -> Connection:
         while True:
-            while self._free:
-                connection = self._free.pop()
-                if not connection.is_closed():
-                    self._in_use.add(connection)
-                    return connection
-                self._count -= 1
+            if (connection := self._at_hand()) is not None:
+                return connection
             if self._count < _MOST:
                 break
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +140,8 @@ class Connections:
             self._count -= 1
         else:
             self._free.append(connection)
-        self._next()
+        if self._waiting:
+            self._next()
 
     def _next(self) -> None:
         while self._waiting:

@@ -1,151 +1,152 @@
-"""The bus on RabbitMQ: each subscription has its own exchange and durable quorum queues; publisher confirms."""
+"""The bus on RabbitMQ: each subscription has its own exchange and durable quorum queues; publisher confirms.
+
+Three connections, each made when it is needed: one publishes, one consumes, one declares and asks. An alarm of the broker
+stops the first alone (failures B6).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-import aio_pika
-import structlog
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractRobustConnection
-from aiormq.exceptions import AMQPError
-from pamqp.commands import Basic
+from aio_pika import Message
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from sagakit.errors import BusUnavailable
 from sagakit.messages import RecordedEvent
-from sagakit.ports import Handle, Subscription
+from sagakit.ports import Handle, Refuse, Retired, Subscription
+from sagakit.rabbitmq.declaring import bind_to_foreign, declare_all, message_count
+from sagakit.rabbitmq.fast_publisher import Publishing, sender
 from sagakit.rabbitmq.intake import Intake
-from sagakit.rabbitmq.messages import to_message
-from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS, Layout, layout
-
-_log = structlog.get_logger("sagakit.rabbitmq")
-_LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
+from sagakit.rabbitmq.link import LINK_ERRORS, Link
+from sagakit.rabbitmq.publisher import Publisher
+from sagakit.rabbitmq.retirement import Retirement
+from sagakit.rabbitmq.sharing import share
+from sagakit.rabbitmq.topology import layout
 
 
 class RabbitBus:
-    """Implements the port `Bus`. Publishing and consuming have a connection each: an alarm on one spares the other."""
+    """Implements the port `Bus`."""
 
-    def __init__(self, url: str, publish_seconds: float, prefetch: int) -> None:
-        """Take the AMQP URL, the seconds until a publish counts as unknown, and the messages a consumer holds."""
-        self._url, self._publish_seconds, self._prefetch = url, publish_seconds, prefetch
-        self._connections: dict[str, AbstractRobustConnection] = {}
-        self._publish_channel: AbstractChannel | None = None
-        self._exchanges: dict[str, AbstractExchange] = {}
-        self._lock = asyncio.Lock()
+    def __init__(
+        self, url: str, publish_seconds: float, prefetch: int, *, publishing: Publishing = "aio-pika", heartbeat_seconds: int = 5
+    ) -> None:
+        """Take the AMQP URL, the seconds until a publish counts as unknown, and the messages a consumer holds for each queue.
+
+        ``publishing`` is how a batch is written. A peer that is silent for three heartbeats is given up.
+        """
+        self._prefetch = prefetch
+        self._publishing = Link(url, "publish", publish_seconds, heartbeat_seconds)
+        self._consuming = Link(url, "consume", publish_seconds, heartbeat_seconds)
+        self._asking = Link(url, "declare", publish_seconds, heartbeat_seconds)
+        self._publisher = Publisher(self._publishing, sender(publishing), publish_seconds)
+        self._retirement = Retirement(self._asking, self._send_to)
+        self._watches: set[asyncio.Task[None]] = set()
+        self._intakes: list[Intake] = []
 
     async def open(self) -> None:
         """Connect; fails at once when there is no broker."""
-        await self._connection("publish")
-
-    async def _connection(self, purpose: str) -> AbstractRobustConnection:
-        if purpose not in self._connections:
-            try:
-                self._connections[purpose] = await aio_pika.connect_robust(
-                    self._url,
-                    timeout=10,
-                    heartbeat=10,
-                    reconnect_interval=1,
-                    client_properties={"connection_name": f"sagakit {purpose}"},
-                )
-            except (OSError, TimeoutError, AMQPError) as error:
-                raise BusUnavailable(f"RabbitMQ does not answer: {error}. Start it, or correct SAGAKIT_BUS") from error
-        return self._connections[purpose]
+        await self._publishing.open()
 
     async def declare(self, subscriptions: Sequence[Subscription]) -> None:
         """See the port."""
-        connection = await self._connection("publish")
-        try:
-            channel = await connection.channel()
-            for subscription in subscriptions:
-                await _declare(channel, layout(subscription))
-            await channel.close()
-        except _LINK_ERRORS as error:
-            raise BusUnavailable(f"RabbitMQ refuses the queues of this system: {error}") from error
+        await declare_all(self._asking, subscriptions)
+
+    async def bind_foreign(self, subscription: Subscription) -> None:
+        """See the port."""
+        await bind_to_foreign(self._asking, subscription)
 
     async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         """See the port. Only Basic.Ack counts; a returned, refused or unanswered publish is never a success."""
-        async with self._lock:
-            try:
-                exchange = await self._exchange(layout(subscription))
-            except _LINK_ERRORS as error:
-                await self._drop_channel()
-                unavailable = BusUnavailable(f"RabbitMQ does not answer: {error}")
-                return [unavailable for _ in events]
-            tasks = [asyncio.ensure_future(self._publish_one(exchange, event)) for event in events]
-            done, pending = await asyncio.wait(tasks, timeout=self._publish_seconds)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            answers = [task.result() if task in done and not task.cancelled() else BusUnavailable("no confirm") for task in tasks]
-            if any(answers):
-                # What is still on its way on this channel is unknown: it is closed, and the same ids are sent again.
-                await self._drop_channel()
-            return answers
+        return await self._publisher.publish(layout(subscription).exchange, events)
 
-    async def _publish_one(self, exchange: AbstractExchange, event: RecordedEvent) -> Exception | None:
-        try:
-            answer = await exchange.publish(to_message(event), event.type, mandatory=True, timeout=self._publish_seconds)
-        except asyncio.CancelledError:
-            # aiormq cancels waiting publishes when the connection dies; that is no wish of ours to stop.
-            return BusUnavailable("the connection ended before the confirm")
-        except (OSError, TimeoutError, RuntimeError, AMQPError, aio_pika.exceptions.DeliveryError) as error:
-            return BusUnavailable(f"{event.type}: {type(error).__name__} {error}")
-        return None if isinstance(answer, Basic.Ack) else BusUnavailable(f"{event.type}: answered with {answer!r}")
-
-    async def _exchange(self, laid_out: Layout) -> AbstractExchange:
-        if self._publish_channel is None:
-            connection = await self._connection("publish")
-            self._publish_channel = await asyncio.wait_for(
-                connection.channel(publisher_confirms=True, on_return_raises=True), self._publish_seconds
-            )
-        if laid_out.exchange not in self._exchanges:
-            self._exchanges[laid_out.exchange] = await self._publish_channel.get_exchange(laid_out.exchange, ensure=False)
-        return self._exchanges[laid_out.exchange]
-
-    async def _drop_channel(self) -> None:
-        channel, self._publish_channel = self._publish_channel, None
-        self._exchanges.clear()
-        if channel is not None:
-            try:
-                await asyncio.wait_for(channel.close(), 2)
-            except (OSError, TimeoutError, RuntimeError, AMQPError, asyncio.CancelledError) as error:
-                _log.info("channel ended before it was closed", error=repr(error))
+    async def _send_to(self, exchange: str, message: Message, routing_key: str) -> Exception | None:
+        (answer,) = await self._publisher.lane("").publish(exchange, [(message, routing_key)])
+        return answer
 
     async def backlog(self, subscription: Subscription) -> int:
         """See the port."""
-        connection = await self._connection("publish")
         try:
-            channel = await connection.channel()
-            queues = [await channel.declare_queue(name, passive=True) for name in layout(subscription).queues]
-            await channel.close()
-        except _LINK_ERRORS as error:
+            counts = [await message_count(self._asking, queue) for queue in layout(subscription).queues]
+        except LINK_ERRORS as error:
             raise BusUnavailable(f"RabbitMQ does not tell what waits for {subscription.consumer}: {error}") from error
-        return sum(queue.declaration_result.message_count or 0 for queue in queues)
+        if None in counts:
+            raise BusUnavailable(f"RabbitMQ has no queue for {subscription.consumer}; `topology apply` declares it")
+        return sum(count for count in counts if count is not None)
 
-    async def consume(self, subscription: Subscription, handle: Handle) -> Callable[[], Awaitable[None]]:
+    async def retire(self, subscription: Subscription, former_partitions: int) -> bool:
         """See the port."""
-        intakes = [Intake(queue, handle) for queue in layout(subscription).queues]
         try:
-            for intake in intakes:
-                await intake.start(await self._connection("consume"), self._prefetch)
-        except _LINK_ERRORS as error:
-            raise BusUnavailable(f"RabbitMQ does not give out the queues of {subscription.consumer}: {error}") from error
+            return await self._retirement.go_on(subscription, former_partitions)
+        except LINK_ERRORS as error:
+            raise BusUnavailable(f"RabbitMQ does not exchange the queues of {subscription.consumer}: {error}") from error
+
+    async def consume(
+        self,
+        subscription: Subscription,
+        handle: Handle,
+        refuse: Refuse | None = None,
+        retired: Retired | None = None,
+        producers: frozenset[str] = frozenset(),
+    ) -> Callable[[], Awaitable[None]]:
+        """See the port."""
+        intakes = [
+            Intake(
+                queue,
+                self._consuming,
+                self._prefetch,
+                handle,
+                refuse,
+                producers or frozenset({subscription.producer}),
+                is_former=retired is not None,
+            )
+            for queue in layout(subscription).queues
+        ]
+
+        self._intakes += intakes
 
         async def stop() -> None:
             await asyncio.gather(*(intake.stop() for intake in intakes))
+            self._intakes = [intake for intake in self._intakes if intake not in intakes]
 
+        try:
+            # In an order of its own, so that processes that start together are first in line for different queues.
+            for intake in random.sample(intakes, len(intakes)):
+                await intake.start()
+        except LINK_ERRORS as error:
+            await stop()
+            advice = "; `topology apply` declares it" if isinstance(error, ChannelNotFoundEntity) else ""
+            raise BusUnavailable(f"RabbitMQ does not give out the queues of {subscription.consumer}: {error}{advice}") from error
+        if retired is not None:
+            self._watch(_when_gone(intakes, retired))
+        elif (members := layout(subscription).members) is not None:
+            sharing = self._watch(share(self._asking, self._consuming, members, intakes))
+
+            async def stop_sharing() -> None:
+                sharing.cancel()
+                await asyncio.gather(sharing, stop(), return_exceptions=True)
+
+            return stop_sharing
         return stop
+
+    def _watch(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        watch = asyncio.create_task(what)
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
+        return watch
 
     async def close(self) -> None:
         """See the port."""
-        for connection in self._connections.values():
-            await connection.close()
+        for watch in self._watches:
+            watch.cancel()
+        for intake in self._intakes:
+            intake.abandon()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await asyncio.gather(self._publishing.close(), self._consuming.close(), self._asking.close())
 
 
-async def _declare(channel: AbstractChannel, laid_out: Layout) -> None:
-    exchange = await channel.declare_exchange(
-        laid_out.exchange, laid_out.exchange_type, durable=True, arguments=dict(laid_out.exchange_arguments)
-    )
-    for name in laid_out.queues:
-        queue = await channel.declare_queue(name, durable=True, arguments=dict(QUEUE_ARGUMENTS))
-        await queue.bind(exchange, laid_out.binding_key)
+async def _when_gone(intakes: Sequence[Intake], retired: Retired) -> None:
+    if all(await asyncio.gather(*(intake.gone() for intake in intakes))):
+        await retired()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sqlalchemy import NullPool, event, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -29,13 +29,8 @@ class SqlReadModels:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction; commit at the end of the block, roll back on any error."""
-        try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except (OSError, DBAPIError) as error:
-            if isinstance(error, DBAPIError) and not error.connection_invalidated:
-                raise
-            raise StoreUnavailable(f"the database of the read models does not answer: {type(error).__name__}") from error
+        async with transaction_over(self.engine) as session:
+            yield session
 
     async def create(self, tables: Sequence[type[SQLModel]]) -> None:
         """Create missing tables, one process at a time."""
@@ -48,6 +43,18 @@ class SqlReadModels:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+@asynccontextmanager
+async def transaction_over(bind: AsyncEngine | AsyncConnection) -> AsyncIterator[AsyncSession]:
+    """Open a transaction on an engine, or on one connection of it, to which nothing else may happen meanwhile."""
+    try:
+        async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
+            yield session
+    except (OSError, DBAPIError) as error:
+        if isinstance(error, DBAPIError) and not error.connection_invalidated:
+            raise
+        raise StoreUnavailable(f"the database of the read models does not answer: {type(error).__name__}") from error
 
 
 def sqlite_engine(path: Path) -> AsyncEngine:

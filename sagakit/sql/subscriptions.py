@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from sqlalchemy import delete
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.ports import Subscription
 from sagakit.sql.bookkeeping import insert_if_new
-from sagakit.sql.tables import SubscriptionRow
+from sagakit.sql.tables import CheckpointRow, ParkedRow, SubscriptionRow
 
 
 def checkpoint_of(consumer: str) -> str:
@@ -46,10 +49,46 @@ async def recorded(session: AsyncSession) -> list[SubscriptionRow]:
 
 def of_row(row: SubscriptionRow, producer: str) -> Subscription:
     """Read a recorded subscription."""
-    return Subscription(row.consumer, producer, frozenset(row.event_types), row.partitions, row.backlog_limit)
+    types = frozenset(row.event_types)
+    return Subscription(row.consumer, producer, types, row.partitions, row.backlog_limit, row.former_partitions)
+
+
+async def queues_exchanged(session: AsyncSession, consumer: str, former_partitions: int) -> None:
+    """Note that the former queues are gone; nothing changes when that is noted already."""
+    statement = update(SubscriptionRow).where(
+        col(SubscriptionRow.consumer) == consumer, col(SubscriptionRow.former_partitions) == former_partitions
+    )
+    await session.exec(statement.values(former_partitions=None))
 
 
 async def note_trouble(session: AsyncSession, consumer: str, trouble: str | None) -> None:
     """Say why nothing reaches a consumer, or that it does again."""
     statement = update(SubscriptionRow).where(col(SubscriptionRow.consumer) == consumer).values(trouble=trouble)
     await session.exec(statement)
+
+
+async def cursors(session: AsyncSession, declared: Collection[str]) -> dict[str, int]:
+    """Return where the cursors stand of whom events are owed: not of the detached, nor of those that nobody declares."""
+    rows = [row for row in await recorded(session) if row.detached_at is None and (row.is_external or row.consumer in declared)]
+    found = select(CheckpointRow.name, CheckpointRow.position).where(
+        col(CheckpointRow.name).in_([checkpoint_of(row.consumer) for row in rows])
+    )
+    positions: dict[str, int] = dict((await session.exec(found)).all())
+    return {row.consumer: positions.get(checkpoint_of(row.consumer), 0) for row in rows}
+
+
+async def begin_at(session: AsyncSession, consumer: str, position: int) -> None:
+    """Let a new subscription begin behind a position; whatever cursor an earlier one of its name left is put aside."""
+    name = checkpoint_of(consumer)
+    await insert_if_new(session, CheckpointRow, name=name, position=position, epoch=0, owner="", leased_until=0.0)
+    same = update(CheckpointRow).where(col(CheckpointRow.name) == name)
+    await session.exec(same.values(position=position, event_id=None, epoch=col(CheckpointRow.epoch) + 1, owner=""))
+
+
+async def remove(session: AsyncSession, consumer: str) -> bool:
+    """Owe a consumer nothing any more, with its cursor and what could not be sent to it; False when there was none."""
+    name = checkpoint_of(consumer)
+    gone = await session.exec(delete(SubscriptionRow).where(col(SubscriptionRow.consumer) == consumer))
+    await session.exec(delete(CheckpointRow).where(col(CheckpointRow.name) == name))
+    await session.exec(delete(ParkedRow).where(col(ParkedRow.consumer) == name))
+    return bool(gone.rowcount)

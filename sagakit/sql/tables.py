@@ -11,11 +11,15 @@ _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
 class CheckpointRow(SQLModel, table=True):
-    """How far a reader of the log has come, and who may move it: the lease row with its epoch."""
+    """How far a reader of the log has come, and who may move it: the lease row with its epoch.
+
+    ``event_id`` is the event at ``position``: a log that was restored and has grown since has another one there.
+    """
 
     __tablename__ = "sagakit_checkpoints"
     name: str = Field(primary_key=True)
     position: int = Field(default=0, sa_column=Column(_BIG, nullable=False))
+    event_id: str | None = None
     epoch: int = Field(default=0, sa_column=Column(_BIG, nullable=False))
     owner: str = ""
     leased_until: float = Field(default=0, sa_column=Column(Float, nullable=False))

@@ -16,7 +16,7 @@ from sagakit.messages import Command
 from sagakit.outcome import CommandOutcome
 from sagakit.repository import Context, Repository
 from sagakit.service import Service
-from sagakit.steps import StepReply, StepRequest
+from sagakit.steps import NOT_DONE, StepReply, StepRequest
 
 
 def command_activities(service: Service, repository: Repository, concurrency: int) -> list[Callable[..., Any]]:
@@ -73,11 +73,30 @@ async def _handle_one(
         correlation_id=request.correlation_id,
         causation_id=request.causation_id,
         actor=request.actor,
-        key=f"{key}/undo" if request.is_undo else key,
+        key=_own_key(request, key),
+        hops=request.hops,
     )
     try:
+        if request.only_if_done:
+            return await _looked_up(repository, aggregate_type.stream_of(command.aggregate_id), key)
         if request.is_undo:
             return await repository.undo(aggregate_type, command, context, key)
         return await repository.handle(aggregate_type, command, context)
     except InvalidInput as error:
         raise ApplicationError(str(error), type="invalid_input", non_retryable=True) from error
+
+
+def _own_key(request: StepRequest, key: str) -> str:
+    """Name this attempt: a refusal is remembered under its key, so what a person tries again has a key of its own."""
+    attempt = f"/retry-{request.attempt}" if request.attempt else ""
+    return f"{key}/undo{attempt}" if request.is_undo else f"{key}{attempt}"
+
+
+async def _looked_up(repository: Repository, stream: str, key: str) -> CommandOutcome:
+    """Return what was done. What was not done is fenced: an attempt of an earlier run may still be on its way."""
+    outcome = await repository.fence(stream, key)
+    if outcome.status == "fenced":
+        raise ApplicationError(
+            "it had not been done", type=NOT_DONE, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+        )
+    return outcome

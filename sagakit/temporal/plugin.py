@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from temporalio import workflow
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, ReplaySafeTracerProvider, create_tracer_provider
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
+    ExecuteWorkflowInput,
     Interceptor,
     StartActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import ActivityHandle
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
-from sagakit.service import ServiceMap
-
-PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
+from sagakit.saga import Saga
 
 
 async def connect(address: str, namespace: str) -> Client:
     """Connect to a server. Raises `TemporalUnavailable`, naming the address or the namespace."""
-    _require_replay_safe_tracing()
+    require_replay_safe_tracing()
     try:
         client = await Client.connect(
             address,
@@ -54,16 +53,17 @@ async def connect(address: str, namespace: str) -> Client:
     return client
 
 
-def workflow_runner(extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
-    """Make the sandbox: pure modules are passed through, since loading them anew per instance costs milliseconds."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *extra)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
+class Queues(Protocol):
+    """Knows on which task queue a command is served."""
+
+    def queue_of(self, command: str) -> str | None:
+        """Name the queue; None for a command that nobody handles."""
 
 
 class CommandRouting(Interceptor):
     """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue."""
 
-    def __init__(self, services: ServiceMap) -> None:
+    def __init__(self, services: Queues) -> None:
         """Take the list of services."""
         self._services = services
 
@@ -81,10 +81,15 @@ class CommandRouting(Interceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
                 super().init(Outbound(outbound))
 
+            async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 the SDK's signature
+                if isinstance(saga := workflow.instance(), Saga):
+                    saga.course.serves = lambda command: services.queue_of(command) is not None
+                return await self.next.execute_workflow(input)
+
         return Inbound
 
 
-def _require_replay_safe_tracing() -> None:
+def require_replay_safe_tracing() -> None:
     """Set a provider that records nothing where none is set; refuse one that would double spans at every replay."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(create_tracer_provider(sampler=ALWAYS_OFF))

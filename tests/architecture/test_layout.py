@@ -14,6 +14,7 @@ import pytest
 
 import sagakit
 from sagakit import Aggregate, Projection, Saga
+from sagakit.reactions import Reaction
 from worker.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,20 @@ def test_the_list_of_services_is_complete(folder: str, base: type, attribute: st
     assert written == listed, "one line in worker/services.py is missing, or one too many"
 
 
+def test_the_list_of_services_has_every_reaction() -> None:
+    """A reaction knows an event and a command, mostly of two aggregates, so it lives where sagas do: in workflows/."""
+    written = {
+        member
+        for folder in ("aggregates", "workflows", "projections")
+        for path in (ROOT / folder).glob("*.py")
+        if path.stem != "__init__"
+        for _, member in inspect.getmembers(importlib.import_module(f"{folder}.{path.stem}"))
+        if isinstance(member, Reaction)
+    }
+    listed = {reaction for service in SERVICES for reaction in service.reactions}
+    assert written == listed, "one line in worker/services.py is missing, or one too many"
+
+
 def test_import_sagakit_loads_no_driver() -> None:
     code = "import sagakit, sys; print(*[n for n in ('asyncpg','aiosqlite','sqlite3','aio_pika','aiormq','sqlalchemy','sqlmodel','httpx') if n in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
@@ -64,8 +79,8 @@ def test_only_the_settings_read_the_environment() -> None:
 
 def test_public_names_are_pinned() -> None:
     assert sagakit.__all__ == [
-        "Aggregate", "Command", "DomainError", "Event", "Identifier", "Personal", "Projection", "RecordedEvent", "Saga", "Service",
-        "applies", "handles", "projects", "upcasts",
+        "Aggregate", "Command", "DomainError", "Event", "ForeignService", "Identifier", "Personal", "Projection", "RecordedEvent", "Saga", "Service",
+        "applies", "handles", "projects", "reaction", "upcasts",
     ]  # fmt: skip
     assert all(hasattr(sagakit, name) for name in sagakit.__all__)
 

@@ -16,12 +16,12 @@ from sagakit.rabbitmq.bus import RabbitBus
 from tests.support.shop import added
 
 
-@pytest.fixture(params=["memory", "rabbitmq"])
+@pytest.fixture(params=["memory", "aio-pika", "batched"])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
     if request.param == "memory":
         yield MemoryBus()
         return
-    rabbit = RabbitBus(request.getfixturevalue("rabbitmq_url"), 5, 50)
+    rabbit = RabbitBus(request.getfixturevalue("rabbitmq_url"), 5, 50, publishing=request.param)
     await rabbit.open()
     yield rabbit
     await rabbit.close()

@@ -41,6 +41,9 @@ class RecordingBus:
     async def declare(self, _subscriptions: Sequence[Subscription]) -> None:
         pass
 
+    async def backlog(self, _subscription: Subscription) -> int:
+        return 0
+
     async def publish(self, _subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         self.batches.append([event.id for event in events])
         await self.open.wait()
@@ -54,9 +57,9 @@ class WatchedLeader(Leader):
         super().__init__(*args)
         self.lost: list[LeaseLost] = []
 
-    async def advance(self, position: int) -> None:
+    async def advance(self, position: int, event_id: UUID | None = None) -> None:
         try:
-            await super().advance(position)
+            await super().advance(position, event_id)
         except LeaseLost as error:
             self.lost.append(error)
             raise

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
-from sagakit.errors import LeaseLost
+from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import Event, Metadata, NewEvent, new_event
 from sagakit.ports import Append
 from sagakit.projector import Projector
+from sagakit.sql import consumers
 from sagakit.sql.tables import CheckpointRow, ParkedRow
 from sagakit.system import OpenService
 from tests.support.counted import Counted, CountedRow
@@ -112,10 +114,10 @@ async def test_a_checkpoint_that_cannot_be_moved_takes_its_effect_with_it_i8(cou
     lost: list[LeaseLost] = []
 
     class Replaced(Leader):
-        async def advance_within(self, session: Any, position: int) -> None:
+        async def advance_within(self, session: Any, position: int, event_id: Any = None) -> None:
             self._epoch -= 1
             try:
-                await super().advance_within(session, position)
+                await super().advance_within(session, position, event_id)
             except LeaseLost as error:
                 lost.append(error)
                 raise
@@ -186,3 +188,76 @@ async def _write(counted: OpenService, stream: int) -> None:
     for version in range(10):
         is_poison = stream == 4 and version == 8
         await _append(counted, f"counter-{stream}", version, Noted(text="poison") if is_poison else Added(amount=version))
+
+
+async def test_a_failed_event_is_tried_again_and_releases_its_stream_in_order_g3_g5(counted: OpenService) -> None:
+    """Checkpoint and waiting room move together: after a restart between the attempts nothing is lost or doubled."""
+
+    class Healing(Dying):
+        async def apply(self, session: Any, events: Any, recorded: Any) -> None:
+            await self.projection.apply(session, events, recorded)
+            if recorded.version == 2 and not self.died:
+                raise LookupError("the other row is not there yet")
+
+    await _append(counted, "counter-a", 0, *(Added(amount=n) for n in (1, 2, 3)))
+    await _append(counted, "counter-b", 0, Added(amount=5))
+    healing = Healing()
+    first = _projector(counted, projection=healing)
+    async with _running(first):
+        await until(lambda: _at_the_end(counted), "the end of the log")
+    assert await _parked(counted) == [("counter-a", 2), ("counter-a", 3)]
+    healing.died = True
+    second = _projector(counted, "two", healing)
+    async with _running(second), _retrying(second):
+        await _append(counted, "counter-a", 3, Added(amount=4))
+        await until(lambda: _at_the_end(counted), "the end of the log")
+        await until(lambda: _nothing_waits(counted), "the stream")
+    assert await _rows(counted) == {
+        "counter-a": {"total": 10, "events": 4, "order": "1 2 3 4 "},
+        "counter-b": {"total": 5, "events": 1, "order": "1 "},
+    }
+
+
+async def _nothing_waits(counted: OpenService) -> bool:
+    return not await _parked(counted)
+
+
+@asynccontextmanager
+async def _retrying(projector: Projector) -> AsyncIterator[None]:
+    task = asyncio.create_task(projector.retrier.run())
+    try:
+        yield
+    finally:
+        projector.retrier.stop()
+        await asyncio.wait_for(task, 20)
+
+
+async def test_a_paused_projection_stands_still_until_it_is_resumed(counted: OpenService) -> None:
+    async with counted.tables.transaction() as session:
+        await consumers.pause(session, "counted", "a rebuild")
+    await _append(counted, "counter-a", 0, Added(amount=1))
+    projector = _projector(counted)
+    with pytest.raises(InfrastructureError, match="consumer counted is paused by a rebuild"):
+        await projector._apply(await counted.store.reader(0).read(1), 1)
+    async with _running(projector):
+        await _append(counted, "counter-a", 1, Added(amount=2))
+        assert await _checkpoint(counted) == 0
+        async with counted.tables.transaction() as session:
+            await consumers.resume(session, "counted")
+        await until(lambda: _at_the_end(counted), "the end of the log")
+    assert (await _rows(counted))["counter-a"]["total"] == 3
+
+
+async def test_the_machines_trouble_leaves_the_projector_alive_and_parks_nothing(counted: OpenService) -> None:
+    class Locked(Dying):
+        async def apply(self, session: Any, events: Any, recorded: Any) -> None:
+            if not self.died:
+                self.died = True
+                raise OperationalError("insert", {}, Exception("database is locked"))
+            await self.projection.apply(session, events, recorded)
+
+    await _append(counted, "counter-a", 0, Added(amount=1))
+    async with _running(_projector(counted, projection=Locked())):
+        await until(lambda: _at_the_end(counted), "the second try")
+    assert await _parked(counted) == []
+    assert (await _rows(counted))["counter-a"]["events"] == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
@@ -13,13 +15,16 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from sqlmodel import select
 
-from sagakit.errors import BusUnavailable
+from sagakit.errors import BusUnavailable, NotSendable
 from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Append, Subscription
+from sagakit.rabbitmq import declaring
 from sagakit.rabbitmq.bus import RabbitBus
-from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS
+from sagakit.rabbitmq.messages import MAX_BODY_BYTES
+from sagakit.rabbitmq.publisher import answers_of
+from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS, Layout
 from sagakit.shared_log import SharedLog
 from sagakit.sql.tables import CheckpointRow
 from sagakit.system import OpenService
@@ -92,6 +97,9 @@ async def test_a_feed_keeps_what_was_returned_and_repairs_the_binding_b4(
             if positions:  # the first time nothing is returned yet
                 await bus.declare(wanted)
 
+        async def backlog(self, wanted: Subscription) -> int:
+            return 0
+
         async def publish(self, wanted: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
             answers = await bus.publish(wanted, events)
             if any(answers):
@@ -163,58 +171,96 @@ async def test_our_queues_refuse_when_they_are_full_b12(
         )
 
 
-class _Exchange:
-    """Answers a publish as a broker or a driver in trouble does."""
+def _sending(trouble: str) -> Any:
+    """Send a batch as a broker or a driver in trouble does."""
 
-    def __init__(self, trouble: str) -> None:
-        self.trouble = trouble
-
-    async def publish(self, *_: object, **__: object) -> None:
-        if self.trouble == "silent":
+    async def confirm() -> Any:
+        if trouble == "silent":
             await asyncio.Event().wait()
-        if self.trouble == "cancelled by the driver":
+        if trouble == "cancelled by the driver":
             raise asyncio.CancelledError
-        if self.trouble == "timed out":
+        if trouble == "timed out":
             raise TimeoutError
-        if self.trouble == "ended":
+        if trouble == "ended":
             raise aio_pika.exceptions.ChannelInvalidStateError("closed")
 
+    async def send(_channel: Any, _exchange: str, outgoing: Sequence[Any], seconds: float) -> list[Exception | None]:
+        return await answers_of([asyncio.ensure_future(confirm()) for _ in outgoing], seconds)
 
-@pytest.mark.parametrize("trouble", ["silent", "cancelled by the driver", "timed out", "ended", "no answer at all"])
+    return send
+
+
+@pytest.mark.parametrize("trouble", ["silent", "cancelled by the driver", "timed out", "ended"])
 async def test_a_publish_whose_fate_is_unknown_is_no_success_b5(
     rabbitmq_url: str, subscription: Subscription, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bus = RabbitBus(rabbitmq_url, 0.5, 50)
-    await bus.open()
     try:
         await bus.declare([subscription])
         assert await bus.publish(subscription, [_event(subscription)]) == [None]
-        channel = bus._publish_channel
+        lane = bus._publisher.lane(subscription.consumer)
+        channel = lane._channel
         with monkeypatch.context() as broken:
-            broken.setitem(bus._exchanges, subscription.consumer, _Exchange(trouble))
+            broken.setattr(lane, "_send", _sending(trouble))
             answers = await bus.publish(subscription, [_event(subscription, 2), _event(subscription, 3)])
             assert [type(answer) for answer in answers] == [BusUnavailable, BusUnavailable]
         # What was on its way on that channel is unknown, so the channel is not used again.
         assert channel is not None
         assert channel.is_closed
-        bus._exchanges.clear()
         assert await bus.publish(subscription, [_event(subscription, 2)]) == [None]
     finally:
         await bus.close()
 
 
-async def test_a_caller_that_is_cancelled_is_cancelled(rabbitmq_url: str, subscription: Subscription) -> None:
+async def test_a_caller_that_is_cancelled_is_cancelled_and_its_channel_not_used_again(
+    bus: RabbitBus, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Our own wish to stop is told apart from the driver's cancellations."""
-    bus = RabbitBus(rabbitmq_url, 5, 50)
-    await bus.open()
-    try:
+    await bus.declare([subscription])
+    await bus.publish(subscription, [_event(subscription)])
+    lane = bus._publisher.lane(subscription.consumer)
+    channel = lane._channel
+    monkeypatch.setattr(lane, "_send", _sending("silent"))
+    publishing = asyncio.create_task(bus.publish(subscription, [_event(subscription, 2)]))
+    await until(lane._lock.locked, "the publish to be on its way")
+    publishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+    assert channel is not None
+    assert channel.is_closed
+
+
+def _odd(subscription: Subscription, **changes: Any) -> RecordedEvent:
+    return dataclasses.replace(_event(subscription, 2), **changes)
+
+
+async def test_an_event_that_no_broker_takes_is_named_and_the_others_go_b3_b16(
+    bus: RabbitBus, subscription: Subscription
+) -> None:
+    await bus.declare([subscription])
+    large = _odd(subscription, data=json.dumps({"amount": 1, "note": "x" * MAX_BODY_BYTES}))
+    long_name = _odd(subscription, id=uuid.uuid4(), type="t" * 256)
+    answers = await bus.publish(subscription, [_event(subscription), large, long_name, _event(subscription, 3)])
+    assert [type(answer) for answer in answers] == [type(None), NotSendable, NotSendable, type(None)]
+    assert "consumer takes more" in str(answers[1])
+    assert "routing key" in str(answers[2])
+    received: list[RecordedEvent] = []
+
+    async def handle(events: Sequence[RecordedEvent]) -> None:
+        received.extend(events)
+
+    stop = await bus.consume(subscription, handle)
+    await until(lambda: len(received) >= 2, "the others")
+    await stop()
+    assert [event.version for event in received] == [1, 3]
+
+
+async def test_an_exchange_type_without_its_plugin_is_one_clear_error(
+    bus: RabbitBus, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_unknown_type(*_: object) -> Layout:
+        return Layout(subscription.consumer, "x-consistent-hash-missing", {}, (subscription.consumer,), "1")
+
+    monkeypatch.setattr(declaring, "layout", of_unknown_type)
+    with pytest.raises(BusUnavailable, match="rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"):
         await bus.declare([subscription])
-        await bus.publish(subscription, [_event(subscription)])
-        bus._exchanges[subscription.consumer] = _Exchange("silent")  # type: ignore[assignment]
-        publishing = asyncio.create_task(bus.publish(subscription, [_event(subscription, 2)]))
-        await until(bus._lock.locked, "the publish to be on its way")
-        publishing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await publishing
-    finally:
-        await bus.close()

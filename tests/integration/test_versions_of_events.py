@@ -20,6 +20,7 @@ from sagakit.consumer import Consumer
 from sagakit.errors import UnreadableEvent
 from sagakit.leadership import Leader
 from sagakit.messages import NewEvent, RecordedEvent
+from sagakit.patience import Patience
 from sagakit.ports import Append
 from sagakit.projection import Projection
 from sagakit.projector import Projector
@@ -155,7 +156,7 @@ async def test_a_consumer_parks_what_its_code_does_not_know(store: Path) -> None
         async def effect(session: Any, event: RecordedEvent) -> None:
             await projection.apply(session, OLD.registry.decode_all(event), event)
 
-        consumer = Consumer("remote", old.tables, 1, effect=effect)
+        consumer = Consumer("remote", old.tables, Patience(1), effect=effect)
         first, second = (await _log(old))[:2]
         await consumer.handle([replace(first, schema_version=9)])
         (parked,) = await _parked(old)
@@ -177,7 +178,7 @@ async def test_the_events_of_a_split_share_one_inbox_row_and_one_transaction(sto
             if len(attempts) == 2:
                 raise ValueError("both parts have to go back")
 
-        consumer = Consumer("remote", new.tables, 3, effect=effect)
+        consumer = Consumer("remote", new.tables, Patience(3), effect=effect)
         delivered = next(event for event in await _log(new) if event.type == "parcel.delivered")
         for event in await new.store.load(delivered.stream):
             await consumer.handle([event])
@@ -223,7 +224,7 @@ async def _copy(log: list[RecordedEvent], url: str) -> None:
     async with System(load_settings(database=url), NEW) as system:
         target = (await system.open("parcels")).store
         for event in log:
-            fields = {name: getattr(event, name) for name in NewEvent.model_fields}
+            fields = {name: getattr(event, name) for name in NewEvent.__dataclass_fields__}
             await target.append(Append(event.stream, event.version - 1, (NewEvent(**fields),)))
 
 

@@ -12,7 +12,7 @@ import pytest
 from sagakit.messages import RecordedEvent
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
-from sagakit.sql import bookkeeping
+from sagakit.sql import parking
 from sagakit.system import System
 from tests.support.shop import added
 from worker import waiting
@@ -28,7 +28,7 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 async def _park(system: System, service: str, consumer: str, stream: str) -> None:
     event = RecordedEvent.of(added(), service=service, stream=stream, version=1, position=1, recorded_at=datetime.now(UTC))
     async with (await system.open(service)).tables.transaction() as session:
-        await bookkeeping.park(session, consumer, event, "no good")
+        await parking.set_aside(session, consumer, event, "no good", "parked")
 
 
 def _nothing(_name: str, _done: int, _total: int) -> None:

@@ -13,5 +13,5 @@ from sagakit.service import ServiceMap
 def run_command(services: ServiceMap, *args: str) -> tuple[int, str]:
     """Return the exit code and what was printed."""
     with patch("sagakit.cli.main.configure_logging"):
-        done = CliRunner().invoke(build(services.services), list(args))
+        done = CliRunner().invoke(build(services.listed), list(args))
     return done.exit_code, done.output

@@ -111,7 +111,7 @@ def _count_deliveries(job: Job) -> None:
     deliveries = os.open(job.folder / f"{job.name}-{os.getpid()}.deliveries", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     consume = RabbitBus.consume
 
-    async def counting(self: RabbitBus, subscription: Subscription, handle: Handle, *more: Any, **named: Any) -> Any:
+    async def counting(self: RabbitBus, subscription: Subscription, handle: Handle, *rest: Any, **options: Any) -> Any:
         last: list[RecordedEvent] = []
 
         async def counted(events: Sequence[RecordedEvent]) -> None:
@@ -120,6 +120,6 @@ def _count_deliveries(job: Job) -> None:
                 last[:] = events[:1]
             await handle(events)
 
-        return await consume(self, subscription, counted, *more, **named)
+        return await consume(self, subscription, counted, *rest, **options)
 
     RabbitBus.consume = counting  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from sagakit.repository import Context
 from sagakit.service import ServiceMap
 from sagakit.settings import Settings, load_settings, variable_of
 from sagakit.system import System
-from sagakit.testing import given, upcast
+from sagakit.testing import given, given_event, upcast
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -79,6 +79,19 @@ async def test_time_travel_tells_what_the_document_says(tmp_path: Path) -> None:
             "version: 1 to 2",
             "grams: 20 to 30",
         ]
+
+
+def test_the_reactions_of_their_document_do_what_it_says() -> None:
+    doc = _whole("reactions.md")
+    doc.test_readers_get_a_point_and_staff_none()
+    services = ServiceMap(doc.SERVICES)
+    assert [(s.consumer, s.producer) for s in services.subscriptions()] == [
+        ("loyalty.reaction.award_a_point", "library"),
+        ("loyalty.reaction.award_for_a_parcel", "warehouse"),
+    ]
+    given_event(doc.ParcelPacked(parcel="p", reader="ann"), service="warehouse").when(doc.award_for_a_parcel).then(
+        doc.AwardPoint(reader="ann")
+    )
 
 
 def test_the_gauge_of_the_event_log_document_has_snapshots() -> None:

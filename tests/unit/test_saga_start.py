@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +40,7 @@ class RecordingClient:
 
 async def test_a_saga_starts_on_the_parts_of_its_type() -> None:
     old = {"type": "meal.ordered", "schema_version": 1, "data": '{"tables": ["4", "5"]}'}
-    stored = new_event(Added(amount=1), Metadata(correlation_id="c")).model_copy(update=old)
+    stored = replace(new_event(Added(amount=1), Metadata(correlation_id="c")), **old)
     recorded = RecordedEvent.of(stored, service="kitchen", stream="meal-a", version=1, position=1, recorded_at=datetime.now(UTC))
     client = RecordingClient()
     registry = Registry([Ordered, Tipped], upcasters=[_per_table])

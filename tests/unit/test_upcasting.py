@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,9 +62,7 @@ OLD = '{"recipient": "ann", "street": "High St 1", "town": "Ely", "pence": 60}'
 
 
 def _stored(name: str, version: int, data: str) -> NewEvent:
-    return new_event(Added(amount=1), Metadata(correlation_id="c")).model_copy(
-        update={"type": name, "schema_version": version, "data": data}
-    )
+    return replace(new_event(Added(amount=1), Metadata(correlation_id="c")), type=name, schema_version=version, data=data)
 
 
 @pytest.mark.parametrize(

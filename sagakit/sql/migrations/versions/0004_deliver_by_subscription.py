@@ -18,6 +18,7 @@ exception
 end $$
 """
 _RIGHTS = (
+    ("sagakit_checkpoints", {"relay": "select, insert, update, delete"}),
     ("sagakit_subscriptions", {"relay": "select, insert, update, delete", "reader": "select"}),
     ("sagakit_replays", {"relay": "select, insert, update", "reader": "select"}),
     ("sagakit_parked", {"relay": "select, insert, update, delete"}),
@@ -31,8 +32,9 @@ _RIGHTS = (
 def upgrade() -> None:
     """Apply all of it."""
     connection = op.get_bind()
+    op.add_column("sagakit_checkpoints", sa.Column("event_id", sa.Text))
     _subscriptions(connection)
-    _parking()
+    _parking(connection)
     _consumers()
     if connection.dialect.name == "postgresql":
         for table, roles in _RIGHTS:
@@ -83,7 +85,7 @@ def _subscriptions(connection: sa.Connection) -> None:
     )
 
 
-def _parking() -> None:
+def _parking(connection: sa.Connection) -> None:
     for column in (
         sa.Column("producer", sa.Text, nullable=False, server_default=""),
         sa.Column("state", sa.Text, nullable=False, server_default="parked"),
@@ -92,6 +94,13 @@ def _parking() -> None:
         sa.Column("original", sa.Text),
     ):
         op.add_column("sagakit_parked", column)
+    service = "message::json ->> 'service'" if connection.dialect.name == "postgresql" else "json_extract(message, '$.service')"
+    connection.execute(sa.text(f"update sagakit_parked set producer = {service}"))  # noqa: S608 no value in it
+    connection.execute(
+        sa.text("update sagakit_parked set state = 'behind' where reason = 'waits behind an earlier event of its stream'")
+    )
+    op.create_index("sagakit_parked_order", "sagakit_parked", ["consumer", "producer", "stream", "version"])
+    op.create_index("sagakit_parked_due", "sagakit_parked", ["consumer", "state", "due_at"])
     op.create_table(
         "sagakit_parked_actions",
         sa.Column("id", sa.Text, primary_key=True),

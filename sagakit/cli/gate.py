@@ -1,0 +1,36 @@
+"""`sagas gate`: whether this code would break a saga that is on its way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from sagakit.cli.messages import AsJson
+from sagakit.cli.output import print_json, print_table, runs, stderr
+from sagakit.cli.session import session_of
+from sagakit.temporal.gate import Gate
+from sagakit.temporal.locate import require
+from sagakit.temporal.plugin import connect
+
+
+@runs
+async def gate(
+    context: typer.Context,
+    closed: Annotated[int, typer.Option(min=0, help="How many sagas that have ended to replay as well, the newest ones.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Replay today's code over the open sagas of the server, and some that have ended; exit code 1 when one would break."""
+    session = session_of(context)
+    client = await connect(require(session.settings).address, session.settings.temporal_namespace)
+    replayed = [found async for found in Gate(session.services).replay_all(client, closed)]
+    wrong = [found for found in replayed if found.why]
+    if as_json:
+        print_json([{**asdict(found), "verdict": found.verdict} for found in replayed])
+    elif wrong:
+        print_table("sagas that would go wrong", ("saga", "verdict", "why"), [(f.workflow_id, f.verdict, f.why) for f in wrong])
+    open_ones = sum(found.is_open for found in replayed)
+    stderr.print(f"{len(replayed)} sagas replayed, {open_ones} of them open: {len(wrong)} would go wrong.")
+    if wrong:
+        raise typer.Exit(1)

@@ -1,0 +1,81 @@
+"""How a saga's step reaches its service: one activity, named by the command, tried until its fate is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+with workflow.unsafe.imports_passed_through():
+    from opentelemetry import trace
+    from opentelemetry.trace import StatusCode
+
+    from sagakit.errors import StepRefused, StepTimedOut
+    from sagakit.messages import Command
+    from sagakit.steps import RECOVERY, Recovery, StepReply, StepRequest
+
+_ATTEMPT_TIMEOUT = timedelta(seconds=60)
+_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20))
+
+
+def recovery() -> Recovery | None:
+    """Say what a person began this run for; None for a run like any other."""
+    found = workflow.memo_value(RECOVERY, None)
+    return None if found is None else Recovery.model_validate(found)
+
+
+def request_of(saga_name: str, commands: Sequence[Command], key: str) -> StepRequest:
+    """Write the request of a forward step's first attempt."""
+    info = workflow.info()
+    return StepRequest(
+        commands=[command.model_dump(mode="json") for command in commands],
+        key=key,
+        is_undo=False,
+        correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
+        # A saga acts because of the event that started it, so stored events alone show the whole chain.
+        causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
+        actor=f"saga {saga_name}",
+        hops=int(workflow.memo_value("hops", 0)),
+    )
+
+
+async def send(command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
+    """Run the command's activity on the queue of its service (the worker's interceptor fills in the queue).
+
+    Raises `StepRefused` when the business says no, `StepTimedOut` when it was not done within its time.
+    """
+    name, items = command.command_name, len(request.commands)
+    span = trace.get_tracer("sagakit").start_span(f"step {name}")
+    # Current only while the activity takes its headers: a span held over an await is left in another context when the
+    # worker evicts the saga.
+    with trace.use_span(span):
+        activity = workflow.start_activity(
+            name,
+            request,
+            result_type=StepReply,
+            schedule_to_close_timeout=within,
+            start_to_close_timeout=_ATTEMPT_TIMEOUT if within is None else min(_ATTEMPT_TIMEOUT, within),
+            heartbeat_timeout=timedelta(seconds=15) if items > 1 else None,
+            retry_policy=_RETRIES,
+            summary=f"{'undo: ' if request.is_undo else ''}{items} x {name}, {command.aggregate_id}"[:200],
+        )
+    try:
+        reply: StepReply = await activity
+    except ActivityError as error:
+        span.set_status(StatusCode.ERROR)
+        cause = error.cause
+        if isinstance(cause, TemporalTimeoutError) and within is not None:
+            raise StepTimedOut(name, within.total_seconds(), str(cause.cause or cause)) from error
+        if not isinstance(cause, ApplicationError):
+            raise
+        if not cause.non_retryable and within is not None:  # no time for another attempt was left
+            raise StepTimedOut(name, within.total_seconds(), cause.message) from error
+        raise StepRefused(name, cause.type or "unknown", cause.message) from error
+    else:
+        return reply
+    finally:
+        span.end()

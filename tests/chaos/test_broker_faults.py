@@ -1,0 +1,46 @@
+"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s, the broker killed ten times (B5 to B8, B14)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sagakit.rabbitmq.fast_publisher import Publishing
+from tests.support import broker_faults, servers
+from tests.support.broker_faults import loaded
+
+both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[servers.RabbitServer]:
+    try:
+        with servers.killable_rabbitmq() as started:
+            yield started
+    except servers.ServiceMissing as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1" and "SAGAKIT_TEST_RABBITMQ" not in os.environ:
+            pytest.fail(str(error))
+        pytest.skip(f"{error}; a server that is given cannot be killed")
+
+
+@both_ways
+@pytest.mark.parametrize("behind_proxy", ["publisher", "consumer"])
+async def test_black_hole_of_60_s_b7(server: servers.RabbitServer, publishing: Publishing, behind_proxy: str) -> None:
+    copies = 3 if behind_proxy == "publisher" else None
+    async with loaded(server.url, publishing, behind_proxy=behind_proxy, copies=copies) as load:
+        await broker_faults.black_hole(load, 60)
+
+
+@both_ways
+async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(server.url, publishing) as load:
+        await broker_faults.memory_alarm(load, server, 60)
+
+
+@both_ways
+async def test_broker_killed_again_and_again_b14(server: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(server.url, publishing, partitions=4, copies=None) as load:
+        for _ in range(10):
+            await broker_faults.killed(load, server)
