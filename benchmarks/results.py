@@ -54,9 +54,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 three digits are enough
 
 
-def put_section(document: str, section: str, body: str) -> str:
+def put_section(document: str, section: str, body: str, made_by: str = "") -> str:
     """Replace a section between its markers, or add it behind the others."""
-    begin, end = f"<!-- begin {section}: made by make bench SECTION={section} -->", f"<!-- end {section} -->"
+    made_by = made_by or f"make bench SECTION={section}"
+    begin, end = f"<!-- begin {section}: made by {made_by} -->", f"<!-- end {section} -->"
     block = f"{begin}\n## {section}\n\n{body}{end}\n"
     document = document or _HEAD
     if begin not in document:

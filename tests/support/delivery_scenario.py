@@ -97,14 +97,12 @@ class Story:
                 await until(lambda seen=len(self.broker.arrived): len(self.broker.arrived) > seen, "events at the broker")
                 await asyncio.sleep(self.chance.uniform(0, 0.02))
                 await self._append(2)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await _kill(task)
             await self._stop_a_leader()
             await self._comes_to_rest()
         finally:
             for task in (reaper, *self._tasks):
-                task.cancel()
-            await asyncio.gather(reaper, *self._tasks, return_exceptions=True)
+                await _kill(task)
             if self.kill_consumer is not None:
                 await self.kill_consumer()
         return await self._verdict()
@@ -213,6 +211,13 @@ class Story:
             checkpoints_moved_back=self.moved_back,
             duplicates_delivered=len(self.broker.delivered) - len({event.id for event in self.broker.delivered}),
         )
+
+
+async def _kill(task: asyncio.Task[None]) -> None:
+    """Cancel until it is over: a wrong one swallows that, which kill -9 does not care about."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
 
 
 async def _quietly(awaited: Awaitable[None]) -> None:

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.chaos.delivery import downstream, nemesis
 from tests.chaos.delivery.nemesis import Tick
 from tests.chaos.delivery.site import Site, labels
+from tests.chaos.delivery.table import put_table
 from tests.chaos.delivery.verdict import Judge, Row
 from tests.support.servers import ServiceMissing
 
@@ -62,6 +63,9 @@ def main() -> int:
     path = RESULTS / ("delivery.json" if is_whole else "delivery.partial.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+    if is_whole:
+        document = Path(__file__).parents[3] / "docs/chaos.md"
+        document.write_text(put_table(document.read_text(), rows, arguments.seed))
     console.print(f"written: {path}")
     faults = [fault for row in rows for fault in _faults(row, parts[row.label][0])]
     if not sum(row.duplicates_delivered for row in rows):

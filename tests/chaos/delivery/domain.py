@@ -6,8 +6,7 @@ Nothing but a number of its own is unique in a table of effects, so that a doubl
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import Any
 
 import asyncpg
 from sqlmodel import Field, SQLModel
@@ -19,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 with workflow.unsafe.imports_passed_through():
     from sagakit import Aggregate, Command, Event, Projection, RecordedEvent, Saga, Service, applies, handles, projects
     from sagakit.service import ServiceMap
+    from sagakit.sql.tables import ParkedRow
 
 LEDGER, DISPATCH = "ledger.projection.ledger", "dispatch.saga.delivery"
 
@@ -72,14 +72,11 @@ class TallyRow(_Effect, table=True):
 
 
 class Ledger(Projection, name="ledger", table=LedgerRow):
-    """In another service, fed over the bus. One event in 50 fails in a process that meets it for the first time."""
-
-    failed: ClassVar[set[UUID]] = set()  # of this process
+    """In another service, fed over the bus. One event in 50 fails until it stands in the waiting room."""
 
     @projects(Filled)
     async def note(self, session: AsyncSession, event: Filled, recorded: RecordedEvent) -> None:
-        if event.number % 50 == 0 and recorded.id not in Ledger.failed:
-            Ledger.failed.add(recorded.id)
+        if event.number % 50 == 0 and await session.get(ParkedRow, (LEDGER, str(recorded.id))) is None:
             raise ValueError("the first attempt fails")
         session.add(LedgerRow(event_id=str(recorded.id), stream=recorded.stream, version=recorded.version))
 

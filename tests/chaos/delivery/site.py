@@ -122,9 +122,11 @@ class Site:
         self.workers.pop(name).kill()
 
     async def ready(self) -> None:
-        async with asyncio.timeout(60):
-            while not all(worker.job.file("ready").exists() for worker in self.workers.values()):
-                await asyncio.sleep(0.02)
+        until = time.monotonic() + 60
+        while late := [worker.job for worker in self.workers.values() if not worker.job.file("ready").exists()]:
+            if time.monotonic() > until:
+                raise AssertionError(f"{late[0].name} does not start: {late[0].file('log').read_text()[-2000:]}")
+            await asyncio.sleep(0.02)
 
     def arm(self, label: str, role: str, farthest: int) -> Worker:
         """Have each process of a role, from now on, die at the label, the n-th time it is reached."""
