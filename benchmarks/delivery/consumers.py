@@ -79,7 +79,9 @@ async def scale_out(bench: Bench, number: int, processes: int, count: int) -> As
 async def _with_processes(bench: Bench, number: int, processes: int, count: int) -> AsyncIterator[Measure]:
     make_services = partial(services, number, PARTITIONS, is_slow=True)
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage.opened(bench, make_services, prefetch=PREFETCH))
+        partitions = {make_services().subscriptions()[0].consumer: PARTITIONS}
+        opening = Stage.opened(bench, make_services, prefetch=PREFETCH, partitions=partitions)
+        stage = await stack.enter_async_context(opening)
         bus = RabbitBus(bench.bus, 5.0, PREFETCH)
         stack.push_async_callback(bus.close)
         await bus.declare([stage.subscription])

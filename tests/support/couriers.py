@@ -19,17 +19,7 @@ from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, ReadModels, Subscription
 
 Fault = Literal["returned", "cancelled", "cancelled but stored", "lost"]
-DECK: tuple[Fault | None, ...] = (
-    "returned",
-    "cancelled",
-    "cancelled but stored",
-    "lost",
-    "returned",
-    "cancelled",
-    None,
-    None,
-    None,
-)
+FAULTS: tuple[Fault, ...] = ("returned", "cancelled", "cancelled but stored", "lost", "returned", "cancelled")
 _IN_HAND = 12
 
 
@@ -38,7 +28,7 @@ class Broker:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._faults = list(DECK)
+        self._faults = list(FAULTS)  # each comes while there is much to send
         chance.shuffle(self._faults)
         self._deaths = [True, False, True, False, False]
         chance.shuffle(self._deaths)
