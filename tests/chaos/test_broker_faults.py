@@ -1,4 +1,4 @@
-"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s, the broker killed ten times (B5 to B8, B14)."""
+"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s (B5 to B7)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagakit.rabbitmq.fast_publisher import Publishing
 from tests.support import broker_faults, servers
 from tests.support.broker_faults import loaded
-
-both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +22,12 @@ def server() -> Iterator[servers.RabbitServer]:
         pytest.skip(f"{error}; a server that is given cannot be killed")
 
 
-@both_ways
-@pytest.mark.parametrize("behind_proxy", ["publisher", "consumer"])
-async def test_black_hole_of_60_s_b7(server: servers.RabbitServer, publishing: Publishing, behind_proxy: str) -> None:
-    copies = 3 if behind_proxy == "publisher" else None
-    async with loaded(server.url, publishing, behind_proxy=behind_proxy, copies=copies) as load:
+async def test_black_hole_of_60_s_b7(server: servers.RabbitServer) -> None:
+    """On the publisher's link; the short form, in the integration tests, is on both links and in both ways."""
+    async with loaded(server.url, "aio-pika", behind_proxy="publisher", copies=3) as load:
         await broker_faults.black_hole(load, 60)
 
 
-@both_ways
-async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer, publishing: Publishing) -> None:
-    async with loaded(server.url, publishing) as load:
+async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer) -> None:
+    async with loaded(server.url, "aio-pika") as load:
         await broker_faults.memory_alarm(load, server, 60)
-
-
-@both_ways
-async def test_broker_killed_again_and_again_b14(server: servers.RabbitServer, publishing: Publishing) -> None:
-    async with loaded(server.url, publishing, partitions=4, copies=None) as load:
-        for _ in range(10):
-            await broker_faults.killed(load, server)
