@@ -18,11 +18,11 @@ from sagakit import crash_points
 from sagakit.applying import Applier, Effect, Irregular, Tally
 from sagakit.messages import RecordedEvent
 from sagakit.patience import Patience
-from sagakit.ports import ReadModels
+from sagakit.ports import ReadModels, Refused
 from sagakit.retrier import Before, Retrier
 from sagakit.sql import consumers, inbox
 from sagakit.sql.faults import blames_event, machine_trouble
-from sagakit.sql.refused import Refused, keep_refused
+from sagakit.sql.refused import keep_refused
 from sagakit.telemetry import child_span, count
 
 _log = structlog.get_logger("sagakit.consumer")

@@ -5,29 +5,14 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Protocol
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from sagakit.ports import Refused
 from sagakit.sql.bookkeeping import insert_if_new
 from sagakit.sql.tables import RefusedRow
 
 _LONGEST_TEXT, _LONGEST_NAME, _MAX_HEADERS, _LONGEST_HEADER = 64 * 1024, 255, 64, 1024
-
-
-class Refused(Protocol):
-    """What is kept of a message that is no event; ``size`` is that of the whole body, in bytes."""
-
-    @property
-    def message_id(self) -> str | None: ...  # noqa: D102 the class says what they are
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-    @property
-    def headers(self) -> dict[str, str]: ...  # noqa: D102
-    @property
-    def body_excerpt(self) -> str: ...  # noqa: D102
-    @property
-    def size(self) -> int: ...  # noqa: D102
 
 
 async def keep_refused(session: AsyncSession, consumer: str, refused: Refused) -> bool:
