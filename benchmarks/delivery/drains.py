@@ -37,10 +37,10 @@ def draining(stage: Stage, broker: Broker, count: int) -> Measure:
 
 
 @asynccontextmanager
-async def against_ceiling(bench: Bench, number: int, count: int) -> AsyncIterator[Sides]:
+async def against_ceiling(bench: Bench, number: int, count: int, publisher: str = "aio-pika") -> AsyncIterator[Sides]:
     """Drain, against publishing the same messages, made before, with nothing to read and nothing to mark."""
     async with AsyncExitStack() as stack:
-        stage, broker, exchange = await _opened(stack, bench, number)
+        stage, broker, exchange = await _opened(stack, bench, number, publisher)
         size = bench.scale.of(count)
         await stage.fill(size)
         await stage.delivered()
@@ -62,7 +62,7 @@ async def against_ceiling(bench: Bench, number: int, count: int) -> AsyncIterato
 async def against_one_by_one(bench: Bench, number: int, count: int, their_count: int) -> AsyncIterator[Sides]:
     """Drain, against a relay that publishes an event, waits for its confirm and marks it, then takes the next."""
     async with AsyncExitStack() as stack:
-        stage, broker, exchange = await _opened(stack, bench, number)
+        stage, broker, exchange = await _opened(stack, bench, number, "batched")
         simple = await stack.enter_async_context(Stage.opened(bench, partial(services, number)))
         size = bench.scale.of(their_count)
         position = 0
@@ -89,7 +89,7 @@ async def against_one_by_one(bench: Bench, number: int, count: int, their_count:
 async def against_cqrs(bench: Bench, number: int, count: int, their_count: int) -> AsyncIterator[Sides]:
     """Drain, against the outbox producer of python-cqrs in its own process."""
     async with AsyncExitStack() as stack:
-        stage, broker, exchange = await _opened(stack, bench, number)
+        stage, broker, exchange = await _opened(stack, bench, number, "batched")
         database = await bench.postgres.new_database()
         starting = Peer.started("cqrs_peer.py", database=database.url, bus=bench.bus, exchange=exchange.name)
         peer = await stack.enter_async_context(starting)
@@ -154,8 +154,10 @@ async def tracing(bench: Bench, count: int) -> AsyncIterator[Sides]:
         yield Sides(*sides)
 
 
-async def _opened(stack: AsyncExitStack, bench: Bench, number: int) -> tuple[Stage, Broker, AbstractExchange]:
-    stage = await stack.enter_async_context(Stage.opened(bench, partial(services, number)))
+async def _opened(
+    stack: AsyncExitStack, bench: Bench, number: int, publisher: str = "aio-pika"
+) -> tuple[Stage, Broker, AbstractExchange]:
+    stage = await stack.enter_async_context(Stage.opened(bench, partial(services, number), publisher=publisher))
     await stack.enter_async_context(stage.running("relay"))
     broker = await stack.enter_async_context(Broker.connected(bench.bus))
     exchange, _ = await broker.queue(f"bare{number}")
