@@ -32,7 +32,7 @@ def rows(bench: Bench) -> list[Row]:
             "drain into a confirmed quorum queue", "python-cqrs, its outbox producer", _PER_SECOND, "higher", 8, 15,
             lambda: drains.against_cqrs(bench, 3, 20_000, 1_000),
             f"{_MARKED}; {_BATCHED}; theirs without its pause between batches, and persistent to a quorum queue by an adapter of "
-            "ours: its own declares a transient queue for each message. It keeps no order over failures, and gives an event up after 5",
+            "ours: its own declares a transient queue for each message. It keeps no order over failures, gives up after 5",
         ),
         Row(
             "commit to received at 20 a second, median", "bare publish to received", "ms", "lower", 1 / 2.5, 1 / 1.7,
