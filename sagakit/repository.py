@@ -11,7 +11,7 @@ from opentelemetry.trace import Status, StatusCode, get_tracer_provider
 
 from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
-from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand
+from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
 from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
@@ -23,6 +23,7 @@ from sagakit.turns import Turns
 
 _log = structlog.get_logger("sagakit.repository")
 _CONFLICT_RETRIES = 30
+_LONGEST_NAMES = 4000  # what a message carries in its headers
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Context:
     actor: str | None = None
     key: str | None = None
     hops: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no message could carry. Raises `InvalidInput`."""
+        if len(self.correlation_id) + len(self.causation_id or "") + len(self.actor or "") + len(self.key or "") > _LONGEST_NAMES:
+            raise InvalidInput(f"correlation id, causation id, actor and key of a command are over {_LONGEST_NAMES} characters")
 
 
 class Repository:

@@ -44,7 +44,7 @@ class Connections:
         """Connect. Raises `StoreUnavailable` with the remedy."""
         try:
             self._give(await self._take())
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
             raise StoreUnavailable(
                 f"the PostgreSQL database of service {self.service} cannot be used: {error}. "
                 "Start it, or correct SAGAKIT_DATABASE"

@@ -122,3 +122,9 @@ async def test_a_command_of_another_aggregate_writes_nothing(counting: OpenServi
     with pytest.raises(InvalidInput, match="Hoard does not handle add"):
         await counting.repository.handle(Hoard, Add(counter="a", amount=1), Context(key="k"))
     assert await counting.store.outcome("k") is None
+
+
+def test_names_that_no_message_could_carry_are_refused_b16() -> None:
+    assert Context(correlation_id="c" * 200, actor="kim").actor == "kim"
+    with pytest.raises(InvalidInput, match="over 4000 characters"):
+        Context(correlation_id="c" * 4000, actor="kim")
