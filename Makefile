@@ -35,6 +35,7 @@ record-histories: set-up-dev ## record the ways of sagas that tests/replay has n
 	@$(run) -m tests.replay.record
 chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
+	@$(if $(ARGS),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
 
 check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .

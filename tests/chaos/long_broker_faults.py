@@ -1,4 +1,6 @@
-"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s (B5 to B7)."""
+"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s (B5 to B7).
+
+A part of `make chaos`, for its length; the short forms are in `tests/integration/test_broker_faults.py`."""
 
 from __future__ import annotations
 
