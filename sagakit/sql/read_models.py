@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from sagakit.errors import StoreUnavailable
 
 _MIGRATION_LOCK = 0x5A6A_417
+_AWAY = ("57P01", "57P02", "57P03", "53300")  # SQLSTATE: shut down, crashed, not yet up, too many connections
 
 
 class SqlReadModels:
@@ -52,9 +53,15 @@ async def transaction_over(bind: AsyncEngine | AsyncConnection) -> AsyncIterator
         async with AsyncSession(bind, expire_on_commit=False) as session, session.begin():
             yield session
     except (OSError, DBAPIError) as error:
-        if isinstance(error, DBAPIError) and not error.connection_invalidated:
+        if isinstance(error, DBAPIError) and not error.connection_invalidated and not _is_away(error):
             raise
         raise StoreUnavailable(f"the database of the read models does not answer: {type(error).__name__}") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Tell whether the server let nobody in: it starts, stops, or has no connection left. To the driver that is no lost link."""
+    state = getattr(error.orig, "sqlstate", None) or getattr(getattr(error.orig, "__cause__", None), "sqlstate", None)
+    return str(state or "").startswith("08") or state in _AWAY
 
 
 def sqlite_engine(path: Path) -> AsyncEngine:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
+from sagakit.errors import StoreUnavailable
+from sagakit.sql.read_models import SqlReadModels, postgres_engine
 from tests.support import chaos_verdict, chaos_writer, servers
 from tests.support.chaos_writer import Job
 
@@ -59,3 +62,26 @@ async def _answers(folder: Path, more: int) -> None:
     async with asyncio.timeout(90):
         while chaos_writer.answered(folder) < before + more:
             await asyncio.sleep(0.05)
+
+
+async def test_read_models_name_a_server_that_comes_up_as_away_a18(server: servers.PostgresServer) -> None:
+    """While it starts it lets nobody in; to the driver that is an error like any other, and no lost link."""
+    tables = SqlReadModels(postgres_engine(f"{server.url}/postgres"))
+    await _ask(tables)
+    server.kill()
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    failures: list[StoreUnavailable] = []
+    while not starting.done():
+        try:
+            await _ask(tables)
+        except StoreUnavailable as error:
+            failures.append(error)
+    await starting
+    await _ask(tables)
+    await tables.close()
+    assert failures, "the server was not away"
+
+
+async def _ask(tables: SqlReadModels) -> None:
+    async with tables.transaction() as session:
+        await (await session.connection()).execute(text("select 1"))
