@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from sagakit.rabbitmq.fast_publisher import Publishing
 from tests.support import broker_faults, servers
 from tests.support.broker_faults import loaded
+
+both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +27,14 @@ def server() -> Iterator[servers.RabbitServer]:
         pytest.skip(f"{error}; a server that is given cannot be killed")
 
 
-async def test_black_hole_of_60_s_b7(server: servers.RabbitServer) -> None:
-    """On the publisher's link; the short form, in the integration tests, is on both links and in both ways."""
-    async with loaded(server.url, "aio-pika", behind_proxy="publisher", copies=3) as load:
+@both_ways
+async def test_black_hole_of_60_s_b7(server: servers.RabbitServer, publishing: Publishing) -> None:
+    """On the publisher's link; the short form, in the integration tests, is on both links."""
+    async with loaded(server.url, publishing, behind_proxy="publisher", copies=3) as load:
         await broker_faults.black_hole(load, 60)
 
 
-async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer) -> None:
-    async with loaded(server.url, "aio-pika") as load:
+@both_ways
+async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(server.url, publishing) as load:
         await broker_faults.memory_alarm(load, server, 60)

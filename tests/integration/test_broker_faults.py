@@ -36,9 +36,8 @@ async def operator(rabbitmq_url: str) -> AsyncIterator[AbstractRobustChannel]:
     await connection.close()
 
 
-@both_ways
-async def test_black_hole_before_the_publisher_b7(rabbitmq_url: str, publishing: Publishing) -> None:
-    async with loaded(rabbitmq_url, publishing) as load:
+async def test_black_hole_before_the_publisher_b7(rabbitmq_url: str) -> None:
+    async with loaded(rabbitmq_url, "aio-pika") as load:
         await broker_faults.black_hole(load, 4)
 
 
@@ -47,9 +46,8 @@ async def test_black_hole_before_the_consumer_b7_c2(rabbitmq_url: str) -> None:
         await broker_faults.black_hole(load, 4)
 
 
-@both_ways
-async def test_resets_each_second_before_the_publisher_b8(rabbitmq_url: str, publishing: Publishing) -> None:
-    async with loaded(rabbitmq_url, publishing) as load:
+async def test_resets_each_second_before_the_publisher_b8(rabbitmq_url: str) -> None:
+    async with loaded(rabbitmq_url, "aio-pika") as load:
         await broker_faults.resets(load, 3)
 
 
@@ -66,9 +64,8 @@ async def test_replies_dropped_b9(rabbitmq_url: str, publishing: Publishing) -> 
     assert max(load.receiver.copies.values()) > 1, "no publish was stored without its reply: the test shows nothing"
 
 
-@both_ways
-async def test_memory_alarm_b5_b6(server: servers.RabbitServer, publishing: Publishing) -> None:
-    async with loaded(server.url, publishing) as load:
+async def test_memory_alarm_b5_b6(server: servers.RabbitServer) -> None:
+    async with loaded(server.url, "aio-pika") as load:
         await broker_faults.memory_alarm(load, server, 3)
 
 
