@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aio_pika
 import pytest
 from sqlmodel import Field, SQLModel, select
 
@@ -44,6 +45,15 @@ class Packed(Projection, name="packed", table=PackedRow):
 
 SERVICES = (WAREHOUSE, Service("listeners", aggregates=(Valley,), reactions=(answer_the_parcel,), projections=(Packed,)))
 by_hand = functools.partial(publish, service="warehouse", event_type="parcel.packed", stream="parcel-p", version=1)
+
+
+@pytest.fixture(autouse=True)
+async def _fresh_queues(rabbitmq_url: str) -> None:
+    """The tests share the names of their queues; what one left in them, a repetition say, is none of the next one's."""
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        for name in ("listeners.reaction.answer_the_parcel", "listeners.projection.packed"):
+            await channel.queue_delete(name, if_unused=False, if_empty=False)
 
 
 async def assert_a_foreign_event_is_reacted_to(publisher: Publisher, folder: Path, rabbitmq_url: str) -> None:
