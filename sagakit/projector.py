@@ -10,7 +10,7 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit import crash_points
-from sagakit.applying import Applier, Irregular, Tally
+from sagakit.applying import Applier, Effect, Irregular, Tally
 from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent, Registry
@@ -121,26 +121,22 @@ class Projector:
         return tally
 
 
+def effect_of(projection: Projection, registry: Registry) -> Effect:
+    """Make what an event does to a projection, in the caller's transaction."""
+
+    async def effect(session: AsyncSession, event: RecordedEvent) -> None:
+        await projection.apply(session, registry.decode_all(event), event)
+
+    return effect
+
+
 def applier_of(
     projection: Projection, registry: Registry, consumer: str, patience: Patience, *, has_inbox: bool = False
 ) -> Applier:
     """Make what applies events to a projection. For a service's own events the checkpoint is the inbox."""
 
-    async def effect(session: AsyncSession, event: RecordedEvent) -> None:
-        await projection.apply(session, registry.decode_all(event), event)
-
     def span(event: RecordedEvent) -> AbstractContextManager[None]:
         about = {"messaging.message.id": str(event.id)}
         return child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about)
 
-    return Applier(consumer, effect, patience, span, has_inbox=has_inbox)
-
-
-async def apply_or_park(
-    projection: Projection, registry: Registry, session: AsyncSession, consumer: str, event: RecordedEvent
-) -> None:
-    """Apply one event in a savepoint; park it at once when it cannot be applied, or behind one of its stream that could not.
-
-    Raises what the machine is to blame for, such as a lost connection.
-    """
-    await applier_of(projection, registry, consumer, Patience(attempts=1)).one_by_one(session, [event])
+    return Applier(consumer, effect_of(projection, registry), patience, span, has_inbox=has_inbox)

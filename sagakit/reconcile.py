@@ -18,7 +18,7 @@ from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus, EventStore, Subscription
 from sagakit.projection import Projection
-from sagakit.service import Service
+from sagakit.service import Service, projection_checkpoint
 from sagakit.sql import reconciling, subscriptions
 from sagakit.sql.tables import CheckpointRow
 from sagakit.system import OpenService, System
@@ -58,8 +58,7 @@ async def reconcile(system: System, bus: Bus | None, grace_seconds: float, only:
         debts += own
     for debt in debts:
         await _settle(debt, bus)
-    for name in {debt.consumer: debt for debt in debts if debt.owner is not None}:
-        owner = next(debt.owner for debt in debts if debt.consumer == name and debt.owner is not None)
+    for name, owner in {debt.consumer: debt.owner for debt in debts if debt.owner is not None}.items():
         async with owner.tables.transaction() as session:
             accounts[name].doubled = await reconciling.doubled(session, name)
     return [account for name, account in sorted(accounts.items()) if only in (None, name)]
@@ -81,7 +80,7 @@ async def _debts(system: System, opened: OpenService, accounts: dict[str, Accoun
     for projection in service.projections:
         if types := _own_types(system, service, projection):
             account = accounts.setdefault(projection.name, Account(projection.name))
-            cursor = cursors.get(f"projection {projection.name}", 0)
+            cursor = cursors.get(projection_checkpoint(projection), 0)
             debts.append(_Debt(account, projection.name, types, cursor, opened, None, MissingEvents(account)))
     return debts
 

@@ -21,14 +21,12 @@ from sagakit.errors import InvalidInput
 from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
 from sagakit.memory.bus import MemoryBus
-from sagakit.messages import RecordedEvent
 from sagakit.patience import Patience
 from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.pressure import Pressure
-from sagakit.projection import Projection
-from sagakit.projector import Projector
+from sagakit.projector import Projector, effect_of
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.reactor import Reactor
 from sagakit.relay import Relay
@@ -123,7 +121,7 @@ class Runtime:
             self._start_projectors(opened)
         if "commands" in self._roles and opened.service.aggregates:
             self._loops.append(Retention.of_outcomes(opened.store, self._system.settings.command_retention_hours))
-            declared = [each.consumer for each in self._system.services.subscriptions()]
+            declared = [each.consumer for each in self._subscriptions]
             self._loops.append(Pressure(opened.repository, opened.tables, declared, self._system.settings.max_undelivered))
         if "consumers" in self._roles:
             hours = self._system.settings.inbox_retention_hours
@@ -172,7 +170,7 @@ class Runtime:
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
-                consumer = Consumer(name, opened.tables, patience, effect=self._effect(projection()))
+                consumer = Consumer(name, opened.tables, patience, effect=effect_of(projection(), services.registry))
                 await self._consume(opened, bus, owed[name], consumer)
 
     async def _consume(self, opened: OpenService, bus: Bus, owed: list[Subscription], consumer: Consumer) -> None:
@@ -182,14 +180,6 @@ class Runtime:
     @property
     def _patience(self) -> Patience:
         return Patience(self._system.settings.attempts, self._system.settings.retry_seconds)
-
-    def _effect(self, projection: Projection) -> Callable[[Any, RecordedEvent], Awaitable[None]]:
-        registry = self._system.services.registry
-
-        async def effect(session: Any, event: RecordedEvent) -> None:
-            await projection.apply(session, registry.decode_all(event), event)
-
-        return effect
 
     def _start_worker(self, opened: OpenService) -> None:
         settings, service = self._system.settings, opened.service
@@ -209,10 +199,7 @@ class Runtime:
                 workflows=workflows,
                 activities=activities,
                 interceptors=[CommandRouting(self._system.services)],
-                workflow_runner=workflow_runner(
-                    self._client.data_converter,
-                    tuple({e.__module__.partition(".")[0] for saga in service.sagas for e in (saga.starts_on, *saga.expects)}),
-                ),
+                workflow_runner=workflow_runner(self._client.data_converter, service.sagas),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
                 # Named here, or the SDK hashes every loaded module at each start to make a build id up.
                 deployment_config=WorkerDeploymentConfig(

@@ -110,11 +110,10 @@ class Saga:
         if undos:
             self.course.undos.append(Undo(step, key, undos))
         request = request_of(self.saga_name, commands, key)
-        if kind in ("compensable", "read-only"):
-            sending = self.course.once(step, commands[0], self.course.looked_up(request), within)
-        elif kind == "pivot":
+        if kind != "retriable":
             request = self.course.looked_up(request)
-            sending = self.course.until_decided(step, commands[0], request, within or self.patience)
+        if kind in ("compensable", "read-only"):
+            sending = self.course.once(step, commands[0], request, within)
         else:
             sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.

@@ -11,8 +11,7 @@ from sagakit.errors import InfrastructureError, NotSendable
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Bus, Subscription
-from sagakit.sql import feeding
-from sagakit.sql.parking import BEHIND, State, event_of
+from sagakit.sql import feeding, parking
 from sagakit.telemetry import count
 
 _log = structlog.get_logger("sagakit.feed")
@@ -26,7 +25,7 @@ class Judgement:
     """What came of a batch: how many at its begin are done with, which of them go aside, and why the next one failed."""
 
     done: int = 0
-    aside: list[tuple[RecordedEvent, str, State]] = field(default_factory=list)
+    aside: list[tuple[RecordedEvent, str, parking.State]] = field(default_factory=list)
     failure: Exception | None = None
 
 
@@ -54,7 +53,7 @@ class Unsent:
             if answer is None:
                 pass
             elif event.stream in held:
-                judgement.aside.append((event, BEHIND, "behind"))
+                judgement.aside.append((event, parking.BEHIND, "behind"))
             elif isinstance(answer, NotSendable):
                 held.add(event.stream)
                 judgement.aside.append((event, str(answer), "parked"))
@@ -89,15 +88,15 @@ class Unsent:
         for row in rows:
             if row is not rows[0] and row.state == "parked":
                 return False
-            (answer,) = await self._bus.publish(self._subscription, [event_of(row.message)])
+            (answer,) = await self._bus.publish(self._subscription, [parking.event_of(row.message)])
             if answer is not None and not isinstance(answer, NotSendable):
                 raise as_infrastructure(answer)
             async with self._leader.tables.transaction() as session:
                 await self._leader.advance_within(session, self._leader.position)
                 if answer is not None:
-                    await feeding.refused_again(session, row, str(answer))
+                    await parking.put_off(session, row, str(answer), "parked", row.attempts + 1, row.due_at)
                     return False
-                await feeding.sent_after_all(session, row)
+                await parking.release(session, row)
         if not rows:
             self.streams -= {stream}
         return bool(rows)

@@ -53,6 +53,30 @@ def node() -> Node:
         pytest.skip(str(error))
 
 
+@contextmanager
+def _of_its_own(server: Any, given: str) -> Iterator[Any]:
+    """Run a server that the test may kill; one that is given by the variable may not be."""
+    try:
+        with server as started:
+            yield started
+    except servers.ServiceMissing as error:
+        if os.environ.get("REQUIRE_SERVICES") == "1" and given not in os.environ:
+            pytest.fail(str(error))
+        pytest.skip(f"{error}; a server that is given cannot be killed")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[servers.PostgresServer]:
+    with _of_its_own(servers.killable_postgres(), "SAGAKIT_TEST_POSTGRES") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_rabbitmq() -> Iterator[servers.RabbitServer]:
+    with _of_its_own(servers.killable_rabbitmq(), "SAGAKIT_TEST_RABBITMQ") as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def temporal_binary() -> Path:
     try:

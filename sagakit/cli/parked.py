@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import typer
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from sagakit.cli.deciding import Actor, Reason, stated
 from sagakit.cli.messages import AsJson, json_object
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import Session, open_system, session_of
@@ -27,8 +27,6 @@ Consumer = Annotated[str, typer.Argument(help="The consumer, like orders.saga.or
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
 OfConsumer = Annotated[str | None, typer.Option("--consumer", help="Only this consumer.")]
 OfService = Annotated[str | None, typer.Option("--service", help="Only this service's database.")]
-Reason = Annotated[str, typer.Option(help="Why; kept for ever.")]
-Actor = Annotated[str | None, typer.Option(help="Who decides; your login when left out.")]
 
 
 @app.callback()
@@ -173,10 +171,8 @@ def _names(session: Session, service: str | None) -> list[str]:
 
 
 def _action(actor: str | None, reason: str) -> parked_actions.Action:
-    try:
-        return parked_actions.Action(actor or getpass.getuser(), reason)
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        raise InvalidInput("this user has no name: say --actor") from None
+    wish = stated(actor, reason)
+    return parked_actions.Action(wish.actor, wish.reason)
 
 
 @asynccontextmanager

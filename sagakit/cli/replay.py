@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from sqlmodel import col, func, select
+from sqlmodel import select
 
 from sagakit.cli.output import print_json, stderr, stdout
 from sagakit.cli.session import Session, open_system
 from sagakit.errors import InvalidInput, StoreUnavailable
 from sagakit.log import read_to_head
+from sagakit.sql import reconciling
 from sagakit.sql.subscriptions import of_row, recorded
-from sagakit.sql.tables import InboxRow, ReplayRow
+from sagakit.sql.tables import ReplayRow
 from sagakit.system import OpenService, System
 
 _PAUSE_SECONDS = 0.2
@@ -100,9 +101,8 @@ async def _handled_before(
 async def _in_inbox(own: OpenService | None, consumer: str, ids: list[str]) -> int:
     if own is None or not ids:
         return 0
-    found = select(func.count()).select_from(InboxRow).where(InboxRow.consumer == consumer, col(InboxRow.event_id).in_(ids))
     async with own.tables.transaction() as transaction:
-        return (await transaction.exec(found)).one()
+        return len(await reconciling.handled(transaction, consumer, ids))
 
 
 async def _wait(opened: OpenService, replay_id: str, asked: Asked, last: int) -> int:

@@ -93,11 +93,17 @@ async def bind_to_foreign(link: Link, subscription: Subscription) -> None:
         raise BusUnavailable(f"RabbitMQ does not bind {subscription.consumer} to {subscription.producer}: {error}") from error
 
 
+async def counts_of(channel: AbstractChannel, queue: str) -> tuple[int, int]:
+    """Count the messages and the consumers of a queue; of one with a single active consumer, 3.10 counts that one alone."""
+    found = (await channel.declare_queue(queue, passive=True)).declaration_result
+    return found.message_count or 0, found.consumer_count or 0
+
+
 async def message_count(link: Link, queue: str) -> int | None:
     """Count the messages that wait in a queue; None when there is no such queue. Raises one of `LINK_ERRORS`."""
 
     async def look(channel: AbstractChannel) -> int:
-        return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
+        return (await counts_of(channel, queue))[0]
 
     try:
         return await on_a_channel(link, look)
@@ -106,13 +112,10 @@ async def message_count(link: Link, queue: str) -> int | None:
 
 
 async def consumer_count(link: Link, queue: str) -> int:
-    """Count the consumers of a queue. Raises one of `LINK_ERRORS`.
-
-    Of one with a single active consumer, 3.10 counts that one alone.
-    """
+    """Count the consumers of a queue, as `counts_of` does. Raises one of `LINK_ERRORS`."""
 
     async def look(channel: AbstractChannel) -> int:
-        return (await channel.declare_queue(queue, passive=True)).declaration_result.consumer_count or 0
+        return (await counts_of(channel, queue))[1]
 
     return await on_a_channel(link, look)
 

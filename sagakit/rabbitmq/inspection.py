@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from sagakit.errors import BusUnavailable
-from sagakit.rabbitmq.declaring import on_a_channel
+from sagakit.rabbitmq.declaring import counts_of, on_a_channel
 from sagakit.rabbitmq.link import LINK_ERRORS, Link
 from sagakit.rabbitmq.topology import PLAIN_ARGUMENTS, QUEUE_ARGUMENTS, Layout
 
@@ -80,8 +80,7 @@ class Inspection:
 
         async def is_there(channel: AbstractChannel) -> None:
             nonlocal counts
-            found = (await channel.declare_queue(name, passive=True)).declaration_result
-            counts = found.message_count or 0, found.consumer_count or 0
+            counts = await counts_of(channel, name)
 
         async def is_alike(channel: AbstractChannel) -> None:
             await channel.declare_queue(name, durable=True, arguments=dict(arguments))

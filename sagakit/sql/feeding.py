@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import and_, delete, func, or_
+from sqlalchemy import and_, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -63,18 +63,6 @@ async def aside(session: AsyncSession, consumer: str, stream: str, limit: int = 
     """List what was put aside of one stream, in its order."""
     found = select(ParkedRow).where(ParkedRow.consumer == checkpoint_of(consumer), ParkedRow.stream == stream)
     return list((await session.exec(found.order_by(col(ParkedRow.version)).limit(limit))).all())
-
-
-async def sent_after_all(session: AsyncSession, row: ParkedRow) -> None:
-    """Forget that an event was put aside."""
-    await session.exec(delete(ParkedRow).where(col(ParkedRow.consumer) == row.consumer, col(ParkedRow.event_id) == row.event_id))
-
-
-async def refused_again(session: AsyncSession, row: ParkedRow, reason: str) -> None:
-    """Leave an event where it is, for a person to look at again."""
-    same = col(ParkedRow.consumer) == row.consumer, col(ParkedRow.event_id) == row.event_id
-    values = {"state": "parked", "reason": reason, "attempts": col(ParkedRow.attempts) + 1}
-    await session.exec(update(ParkedRow).where(*same).values(**values).execution_options(synchronize_session=False))
 
 
 async def note_detached(session: AsyncSession, consumer: str, position: int | None) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import TemporalUnavailable
@@ -14,6 +15,13 @@ from sagakit.steps import CORRELATION_ID, SAGA_STATUS
 
 # Who may start sagas need not be let to ask; and Temporal Cloud has no operator service.
 _NOT_TOLD = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.UNIMPLEMENTED)
+
+
+def first_attributes(correlation_id: str) -> TypedSearchAttributes:
+    """Make what every run of a saga is started with."""
+    return TypedSearchAttributes(
+        [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
+    )
 
 
 async def require_search_attributes(client: Client) -> None:

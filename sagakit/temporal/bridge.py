@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -13,8 +13,9 @@ from sagakit.errors import InvalidInput, SagaNotStarted, TemporalUnavailable
 from sagakit.hops import HopLimit
 from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Arrived
+from sagakit.steps import Arrived
 from sagakit.telemetry import count
+from sagakit.temporal.attributes import first_attributes
 
 _log = structlog.get_logger("sagakit.bridge")
 
@@ -90,9 +91,7 @@ class SagaStarter:
                 request_eager_start=True,  # one round trip less when the worker is in this process
                 static_summary=f"{self._saga.saga_name} of {recorded.stream}, started by {recorded.type}"[:200],
                 memo={"correlation_id": correlation_id, "event_id": str(recorded.id), "hops": recorded.metadata.hops + 1},
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
-                ),
+                search_attributes=first_attributes(correlation_id),
             )
         except WorkflowAlreadyStartedError:
             return  # it ran and ended: the event came again

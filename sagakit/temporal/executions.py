@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.steps import CORRELATION_ID, RECOVERY, SAGA_STATUS, Answer, Recovery, Verdict, Wish
+from sagakit.temporal.attributes import first_attributes
 from sagakit.temporal.past import history_of
 
 _PATIENCE = timedelta(seconds=20)
@@ -119,9 +120,7 @@ class Executions:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 static_summary=f"begun anew to {way} by {wish.actor}: {wish.reason}"[:200],
                 memo={**past.memo, RECOVERY: told.model_dump(mode="json")},
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
-                ),
+                search_attributes=first_attributes(correlation_id),
             )
         except WorkflowAlreadyStartedError:
             raise InvalidInput(f"{workflow_id} runs already: somebody else was quicker") from None

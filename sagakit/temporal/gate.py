@@ -46,11 +46,10 @@ class Gate:
             raise InvalidInput("there is no saga in this list of services: nothing could be replayed")
         require_replay_safe_tracing()
         sagas = [saga for service in services.services for saga in service.sagas]
-        modules = {e.__module__.partition(".")[0] for saga in sagas for e in (saga.starts_on, *saga.expects)}
         self._known = {saga.__name__ for saga in sagas}
         self._replayer = Replayer(
             workflows=sagas,
-            workflow_runner=workflow_runner(pydantic_data_converter, tuple(modules)),
+            workflow_runner=workflow_runner(pydantic_data_converter, sagas),
             interceptors=[CommandRouting(services)],
             data_converter=pydantic_data_converter,
             plugins=[OpenTelemetryPlugin()],

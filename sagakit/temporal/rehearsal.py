@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
@@ -27,6 +26,7 @@ from sagakit.messages import Event
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
+from sagakit.temporal.attributes import first_attributes
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
@@ -112,14 +112,13 @@ class Stage:
         commands = self._services.registry.commands
         queue = f"{_QUEUE} {workflow_id}"
         routing = CommandRouting(_OneQueue(self._services, queue))
-        modules = {e.__module__.partition(".")[0] for e in (saga.starts_on, *saga.expects)}
         async with Worker(
             self.client,
             task_queue=queue,
             workflows=[saga],
             activities=cast.activities(commands),
             interceptors=[routing],
-            workflow_runner=workflow_runner(self.client.data_converter, tuple(modules)),
+            workflow_runner=workflow_runner(self.client.data_converter, [saga]),
         ):
             await self.client.start_workflow(
                 saga.__name__,
@@ -127,9 +126,7 @@ class Stage:
                 id=workflow_id,
                 task_queue=queue,
                 memo={"correlation_id": workflow_id, "event_id": str(uuid.uuid4())},
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, workflow_id)]
-                ),
+                search_attributes=first_attributes(workflow_id),
             )
             for number, letter in enumerate(told):
                 for _ in range(2 if doubled else 1):

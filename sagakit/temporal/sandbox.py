@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import Info
 
+from sagakit.saga import Saga
+
 PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
 
 
-def workflow_runner(converter: DataConverter, extra: tuple[str, ...] = ()) -> SandboxedWorkflowRunner:
-    """Make the sandbox: pure modules are passed through, since loading them anew per instance costs milliseconds."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *extra)
+def workflow_runner(converter: DataConverter, sagas: Iterable[type[Saga]]) -> SandboxedWorkflowRunner:
+    """Make the sandbox of some sagas: pure modules are passed through, since loading them per instance costs milliseconds."""
+    of_events = {event.__module__.partition(".")[0] for saga in sagas for event in (saga.starts_on, *saga.expects)}
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *of_events)
     if converter.payload_codec is None and converter.external_storage is None:
         return _ContextlessRunner(restrictions=restrictions)
     return SandboxedWorkflowRunner(restrictions=restrictions)

@@ -4,9 +4,6 @@ A part of `make chaos`, for its length; the short forms are in `tests/integratio
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 from sagakit.rabbitmq.fast_publisher import Publishing
@@ -16,25 +13,14 @@ from tests.support.broker_faults import loaded
 both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[servers.RabbitServer]:
-    try:
-        with servers.killable_rabbitmq() as started:
-            yield started
-    except servers.ServiceMissing as error:
-        if os.environ.get("REQUIRE_SERVICES") == "1" and "SAGAKIT_TEST_RABBITMQ" not in os.environ:
-            pytest.fail(str(error))
-        pytest.skip(f"{error}; a server that is given cannot be killed")
-
-
 @both_ways
-async def test_black_hole_of_60_s_b7(server: servers.RabbitServer, publishing: Publishing) -> None:
+async def test_black_hole_of_60_s_b7(own_rabbitmq: servers.RabbitServer, publishing: Publishing) -> None:
     """On the publisher's link; the short form, in the integration tests, is on both links."""
-    async with loaded(server.url, publishing, behind_proxy="publisher", copies=3) as load:
+    async with loaded(own_rabbitmq.url, publishing, behind_proxy="publisher", copies=3) as load:
         await broker_faults.black_hole(load, 60)
 
 
 @both_ways
-async def test_memory_alarm_of_60_s_b5_b6(server: servers.RabbitServer, publishing: Publishing) -> None:
-    async with loaded(server.url, publishing) as load:
-        await broker_faults.memory_alarm(load, server, 60)
+async def test_memory_alarm_of_60_s_b5_b6(own_rabbitmq: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(own_rabbitmq.url, publishing) as load:
+        await broker_faults.memory_alarm(load, own_rabbitmq, 60)

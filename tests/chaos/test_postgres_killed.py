@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import pytest
 from sqlalchemy import text
 
 from sagakit.errors import StoreUnavailable
@@ -19,29 +16,18 @@ from tests.support.chaos_writer import Job
 ROUNDS, ANSWERS_PER_ROUND = 4, 150
 
 
-@pytest.fixture
-def server() -> Iterator[servers.PostgresServer]:
-    try:
-        with servers.killable_postgres() as started:
-            yield started
-    except servers.ServiceMissing as error:
-        if os.environ.get("REQUIRE_SERVICES") == "1" and "SAGAKIT_TEST_POSTGRES" not in os.environ:
-            pytest.fail(str(error))
-        pytest.skip(f"{error}; a server that is given cannot be killed")
-
-
-async def test_postgres_killed_under_load_a18(server: servers.PostgresServer, tmp_path: Path) -> None:
-    connection = await asyncpg.connect(f"{server.url}/postgres")
+async def test_postgres_killed_under_load_a18(own_postgres: servers.PostgresServer, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(f"{own_postgres.url}/postgres")
     assert await connection.fetchval("show fsync") == "on", "without it this test shows nothing"
     assert await connection.fetchval("show synchronous_commit") == "on"
     await connection.close()
-    database = f"{server.url}/{{service}}"
+    database = f"{own_postgres.url}/{{service}}"
     writers = [chaos_writer.start(Job(f"w{number}", tmp_path, database, seed=18)) for number in range(4)]
     try:
         for _ in range(ROUNDS):
             await _answers(tmp_path, ANSWERS_PER_ROUND)
-            server.kill()
-            server.start()
+            own_postgres.kill()
+            own_postgres.start()
         await _answers(tmp_path, ANSWERS_PER_ROUND)
         assert [process.exitcode for process in writers] == [None] * 4, "a writer did not outlive its server"
     finally:
@@ -64,12 +50,12 @@ async def _answers(folder: Path, more: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_read_models_name_a_server_that_comes_up_as_away_a18(server: servers.PostgresServer) -> None:
+async def test_read_models_name_a_server_that_comes_up_as_away_a18(own_postgres: servers.PostgresServer) -> None:
     """While it starts it lets nobody in; to the driver that is an error like any other, and no lost link."""
-    tables = SqlReadModels(postgres_engine(f"{server.url}/postgres"))
+    tables = SqlReadModels(postgres_engine(f"{own_postgres.url}/postgres"))
     await _ask(tables)
-    server.kill()
-    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    own_postgres.kill()
+    starting = asyncio.create_task(asyncio.to_thread(own_postgres.start))
     failures: list[StoreUnavailable] = []
     while not starting.done():
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sagakit.system import OpenService
+from tests.support.counted import CountedRow
 from tests.support.stores import open_counting
 
 
@@ -14,3 +15,10 @@ async def counting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
     async with open_counting(tmp_path, url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def service(counting: OpenService) -> OpenService:
+    """The counters, with the read model that the tests of consumers write to."""
+    await counting.tables.create([CountedRow])
+    return counting

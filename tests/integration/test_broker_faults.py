@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
@@ -16,17 +15,6 @@ from tests.support.broker_faults import loaded
 from tests.support.waiting import until
 
 both_ways = pytest.mark.parametrize("publishing", ["aio-pika", "batched"])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[servers.RabbitServer]:
-    try:
-        with servers.killable_rabbitmq() as started:
-            yield started
-    except servers.ServiceMissing as error:
-        if os.environ.get("REQUIRE_SERVICES") == "1" and "SAGAKIT_TEST_RABBITMQ" not in os.environ:
-            pytest.fail(str(error))
-        pytest.skip(f"{error}; a server that is given cannot be killed")
 
 
 @pytest.fixture
@@ -64,15 +52,15 @@ async def test_replies_dropped_b9(rabbitmq_url: str, publishing: Publishing) -> 
     assert max(load.receiver.copies.values()) > 1, "no publish was stored without its reply: the test shows nothing"
 
 
-async def test_memory_alarm_b5_b6(server: servers.RabbitServer) -> None:
-    async with loaded(server.url, "aio-pika") as load:
-        await broker_faults.memory_alarm(load, server, 3)
+async def test_memory_alarm_b5_b6(own_rabbitmq: servers.RabbitServer) -> None:
+    async with loaded(own_rabbitmq.url, "aio-pika") as load:
+        await broker_faults.memory_alarm(load, own_rabbitmq, 3)
 
 
 @both_ways
-async def test_broker_killed_b14(server: servers.RabbitServer, publishing: Publishing) -> None:
-    async with loaded(server.url, publishing, partitions=2, copies=None) as load:
-        await broker_faults.killed(load, server)
+async def test_broker_killed_b14(own_rabbitmq: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(own_rabbitmq.url, publishing, partitions=2, copies=None) as load:
+        await broker_faults.killed(load, own_rabbitmq)
 
 
 async def test_a_binding_deleted_under_load_b4(rabbitmq_url: str, operator: AbstractRobustChannel) -> None:

@@ -14,7 +14,6 @@ from sagakit.errors import InfrastructureError, TemporalUnavailable
 from sagakit.messages import RecordedEvent
 from sagakit.sql import consumers, parking
 from sagakit.system import OpenService
-from tests.support.counted import CountedRow
 from tests.support.deliveries import (
     Summing,
     consumer_of,
@@ -27,12 +26,6 @@ from tests.support.deliveries import (
     orders,
     waiting,
 )
-
-
-@pytest.fixture
-async def service(counting: OpenService) -> OpenService:
-    await counting.tables.create([CountedRow])
-    return counting
 
 
 async def test_a_repeated_event_has_one_effect_and_is_counted_g3_c1(service: OpenService) -> None:

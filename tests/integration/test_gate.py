@@ -63,7 +63,7 @@ async def test_a_bad_change_is_named_with_the_event_and_a_patched_one_passes_g7(
         workflows=[VoyageSaga],
         activities=cast.activities(SERVICES.registry.commands),
         interceptors=[CommandRouting(_Here())],
-        workflow_runner=workflow_runner(client.data_converter, ("tests",)),
+        workflow_runner=workflow_runner(client.data_converter, [VoyageSaga]),
     ):
         handle = await client.start_workflow(
             "VoyageSaga", Embarked(voyage="v", plan="news"), id=workflow_id, task_queue="voyages"

@@ -18,11 +18,11 @@ from projections.order_summary import OrderSummary, OrderSummaryRow
 from projections.product_sales import ProductSales, ProductSalesRow
 from sagakit.log import read_to_head
 from sagakit.messages import Command
-from sagakit.projector import apply_or_park
 from sagakit.repository import Context
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
 from sagakit.system import System
+from tests.support.deliveries import apply_or_park
 from worker.invariants import _read_models, all_facts
 from worker.services import SERVICES
 

@@ -19,11 +19,11 @@ from aggregates.shipment import OrderShipped, ShippedLine
 from projections.product_sales import ProductSales, ProductSalesRow
 from sagakit import Event
 from sagakit.messages import Metadata, RecordedEvent, new_event
-from sagakit.projector import apply_or_park
 from sagakit.service import ServiceMap
 from sagakit.sql.money import Money, _sortable
 from sagakit.sql.tables import ParkedRow
 from sagakit.system import OpenService
+from tests.support.deliveries import apply_or_park
 from tests.support.stores import open_counting
 from worker.services import SERVICES
 

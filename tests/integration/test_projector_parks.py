@@ -15,9 +15,9 @@ from sqlmodel import Field, SQLModel, select
 from sagakit import Projection, projects
 from sagakit.errors import StoreUnavailable
 from sagakit.messages import Metadata, RecordedEvent, new_event
-from sagakit.projector import apply_or_park
 from sagakit.sql.tables import ParkedRow
 from sagakit.system import OpenService
+from tests.support.deliveries import apply_or_park
 from tests.support.shop import SERVICES, Added, Noted
 from tests.support.stores import open_counting
 

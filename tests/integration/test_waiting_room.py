@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from sqlmodel import select
 
 from sagakit.consumer import Consumer
@@ -20,7 +19,6 @@ from sagakit.sql import parked_actions, parking
 from sagakit.sql.parked_actions import Action
 from sagakit.sql.tables import ParkedActionRow, ParkedRow
 from sagakit.system import OpenService
-from tests.support.counted import CountedRow
 from tests.support.deliveries import (
     Summing,
     consumer_of,
@@ -37,12 +35,6 @@ from tests.support.waiting import until
 
 BY = ("kim", "the bug is fixed")
 BY_KIM = Action(*BY)
-
-
-@pytest.fixture
-async def service(counting: OpenService) -> OpenService:
-    await counting.tables.create([CountedRow])
-    return counting
 
 
 @asynccontextmanager

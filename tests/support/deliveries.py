@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.consumer import Consumer
-from sagakit.messages import RecordedEvent
+from sagakit.messages import RecordedEvent, Registry
 from sagakit.patience import Patience
+from sagakit.projection import Projection
+from sagakit.projector import applier_of
 from sagakit.sql.tables import ConsumerRow, HeadRow, ParkedRow
 from sagakit.system import OpenService
 from tests.support.counted import CountedRow
@@ -88,3 +91,10 @@ async def counted(opened: OpenService) -> ConsumerRow:
 def order(last: int, but: Sequence[int] = ()) -> str:
     """Write the order of a whole stream."""
     return " ".join(str(version) for version in range(1, last + 1) if version not in but)
+
+
+async def apply_or_park(
+    projection: Projection, registry: Registry, session: AsyncSession, consumer: str, recorded: RecordedEvent
+) -> None:
+    """Apply one event as a projector would that tries it once."""
+    await applier_of(projection, registry, consumer, Patience(attempts=1)).one_by_one(session, [recorded])
