@@ -12,7 +12,7 @@ from typing import Any
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, TimeoutType
 from aiormq.exceptions import AMQPError
 
 from sagakit.errors import BusUnavailable
@@ -25,6 +25,17 @@ _log = structlog.get_logger("sagakit.rabbitmq")
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _HANDSHAKE_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
+
+
+class _Connection(aio_pika.Connection):
+    """One that could not be made is closed: the driver would close it when it is collected, which may be outside the loop."""
+
+    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 the signature is the driver's
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
 
 
 class Link:
@@ -51,6 +62,7 @@ class Link:
             timeout=max(self._deadline, _HANDSHAKE_SECONDS),
             heartbeat=self._heartbeat,
             client_properties={"connection_name": f"sagakit {self._purpose}"},
+            connection_class=_Connection,
         )
         self._was_blocked = False
         return self._connection
@@ -147,6 +159,7 @@ async def _close(connection: AbstractConnection) -> None:
         await asyncio.wait_for(connection.close(), _GOODBYE_SECONDS)
     except (*LINK_ERRORS, asyncio.CancelledError) as error:
         _log.info("connection ended before it was closed", error=repr(error))
+        await connection.close()  # its transport is gone by now, so that this only marks it as closed
 
 
 def _is_alive(connection: AbstractConnection) -> bool:
