@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +79,23 @@ async def traced(session: Session, process: str) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     if trace.get_tracer_provider() is not provider:
         raise RuntimeError("the tracer provider of this process is set already; enter traced() before connect()")
+    try:
+        with metered(session, process):
+            yield
+    finally:
+        provider.force_flush(3000)
+        provider.shutdown()
+
+
+@contextmanager
+def metered(session: Session, process: str) -> Iterator[None]:
+    """Send this process's metrics to the collector, when one is set: once a minute, and at the end."""
     meters = meter_provider(resource_of(process)) if session.settings.otlp_endpoint else None
     if meters is not None:
         metrics.set_meter_provider(meters)
     try:
         yield
     finally:
-        provider.force_flush(3000)
-        provider.shutdown()
         if meters is not None:
             meters.shutdown(3000)
 
