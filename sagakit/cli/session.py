@@ -20,7 +20,7 @@ from sagakit.system import System
 from sagakit.telemetry import meter_provider, resource_of, span_processors
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 
 
 @dataclass
@@ -110,4 +110,4 @@ async def open_system(session: Session) -> AsyncIterator[System]:
 async def executions_of(context: typer.Context) -> Executions:
     """Reach the sagas of the Temporal server that runs."""
     settings = session_of(context).settings
-    return Executions(await connect(require(settings).address, settings.temporal_namespace))
+    return Executions(await connect_by(settings, require(settings).address))
