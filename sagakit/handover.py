@@ -97,8 +97,8 @@ async def carry_through(course: Course, carried: Carried, task: asyncio.Task[Any
         try:
             await workflow.wait_condition(lambda: task.done() or course.is_at_rest())
             if not task.done():
-                # Everything of the last workflow task is known only in the next: a cancellation comes after the signals.
-                await workflow.sleep(_A_MOMENT)
+                if not course.rest.is_all_told:  # a cancellation may have come as well
+                    await workflow.sleep(_A_MOMENT)
                 if not task.done() and course.is_at_rest():
                     _go_on(course, carried)
         except asyncio.CancelledError:

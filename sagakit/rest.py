@@ -19,6 +19,7 @@ class Rest:
         """Take what the saga does, and after how many events of history it is to go on elsewhere; None: as Temporal suggests."""
         self._calls, self._table, self._run_events = calls, table, run_events
         self._in_flight = 0
+        self._heard_at = -1
         self.next_state: str | None = None
 
     @contextmanager
@@ -29,6 +30,15 @@ class Rest:
             yield
         finally:
             self._in_flight -= 1
+
+    def hear(self) -> None:
+        """Note that something came from outside with this workflow task."""
+        self._heard_at = workflow.info().get_current_history_length()
+
+    @property
+    def is_all_told(self) -> bool:
+        """Tell whether all that came with this workflow task is known: signals and updates are told before the rest."""
+        return self._heard_at != workflow.info().get_current_history_length()
 
     def is_due(self) -> bool:
         """Tell whether a new run is due."""

@@ -33,6 +33,8 @@ from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
 
 _QUEUE = "rehearsal"
+_SKIPS_TIME = "frontend.WorkflowTimeSkippingEnabled=true"
+_PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
 _LOOK_SECONDS = 0.02
 
 
@@ -219,16 +221,21 @@ async def _ended(conducting: asyncio.Task[bool]) -> bool:
 
 
 @asynccontextmanager
-async def rehearsing(services: Sequence[Service], binary: Path | None = None) -> AsyncIterator[Stage]:
-    """Start a server that skips time, and open a stage on it. Raises `TemporalUnavailable`, `InvalidInput`."""
+async def rehearsing(services: Sequence[Service], binary: Path | None = None, *, is_prompt: bool = False) -> AsyncIterator[Stage]:
+    """Start a server that skips time, and open a stage on it. Raises `TemporalUnavailable`, `InvalidInput`.
+
+    It fires a timer up to a second late, in which a rehearsed person answers. With ``is_prompt`` ten years of monthly waits pass
+    in seconds; a question with a time of its own is then over before anybody answers.
+    """
     if not any(service.sagas for service in services):
         raise InvalidInput("there is no saga to rehearse in this list of services")
     require_replay_safe_tracing()
+    settings = (_SKIPS_TIME, _PROMPT) if is_prompt else (_SKIPS_TIME,)
     found = binary or await find_binary(None, lambda _: None)
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(found),
         dev_server_startup_timeout=timedelta(seconds=30),
-        dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
+        dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
         search_attributes=[SAGA_STATUS, CORRELATION_ID],
         data_converter=pydantic_data_converter,
         plugins=[OpenTelemetryPlugin()],
