@@ -183,6 +183,9 @@ class Course:
         """Undo in reverse, whatever happens, a group side by side; a refused undo parks the saga."""
         self.table.set_status("compensating")
         # By number: the run that goes on comes past steps that went side by side in another order than the first did.
+        for undo in self.undos:
+            if undo.step.number in self.undone:
+                self.table.mark(undo.step, "undone")
         self.undos = sorted((u for u in self.undos if u.step.number not in self.undone), key=lambda undo: undo.step.number)
         while self.undos:
             group = self.undos[-1].step.group

@@ -42,6 +42,9 @@ def take_up(saga: Continuing, carried: Carried) -> None:
     course = saga.course
     course.calls.entries, course.calls.is_over = carried.entries, carried.ending is not None
     course.table.count, course.table.status = carried.steps, carried.status
+    if carried.steps:  # Temporal gives no static summary on to the next run
+        chapter = f", chapter {carried.chapter}" if carried.chapter > 1 else ""
+        course.table.origin = f"{chapter}, began {carried.began:%Y-%m-%d %H:%M:%S}, goes on from an earlier run"
     course.groups, course.decisions, course.chapter = carried.groups, carried.decisions, carried.chapter
     course.desk.kept, course.desk.status_before = dict(carried.parked), carried.status_before
     course.desk.known_answers = list(carried.known_answers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -27,6 +28,7 @@ class StepTable:
         self._waits: list[str] = []
         self._ready: list[Callable[[], bool]] = []
         self.count = 0
+        self.origin = ""
         self.steps: list[Step] = []
         self.status: Status = "running"
 
@@ -36,7 +38,7 @@ class StepTable:
             self.count += 1
             call.number, call.since = self.count, _now()
         step = Step(call.number, name, items, kind, group, since=call.since, attempts=call.attempts)
-        self.steps.append(step)
+        insort(self.steps, step, key=_number)
         self.show()
         return step
 
@@ -95,7 +97,11 @@ class StepTable:
             for s in self.steps[-_SHOWN:]
         )
         waits = "".join(f"\n\nWaits for {what}" for what in self._waits)
-        workflow.set_current_details(f"**{self._name}**: {self.status}{waits}\n\n{_HEAD}\n{rows}")
+        workflow.set_current_details(f"**{self._name}**: {self.status}{self.origin}{waits}\n\n{_HEAD}\n{rows}")
+
+
+def _number(step: Step) -> int:
+    return step.number
 
 
 def _now() -> str:

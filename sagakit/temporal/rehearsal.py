@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from sagakit.errors import InvalidInput
@@ -33,7 +33,9 @@ from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
 
 _QUEUE = "rehearsal"
-_SKIPS_TIME = "frontend.WorkflowTimeSkippingEnabled=true"
+# A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
+_SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdReuseMinimalInterval="0s"')
+_SKIPS = TimeSkippingConfig(max_session_skip_count=1_000_000)
 _PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
 _LOOK_SECONDS = 0.02
 
@@ -230,9 +232,10 @@ async def rehearsing(services: Sequence[Service], binary: Path | None = None, *,
     if not any(service.sagas for service in services):
         raise InvalidInput("there is no saga to rehearse in this list of services")
     require_replay_safe_tracing()
-    settings = (_SKIPS_TIME, _PROMPT) if is_prompt else (_SKIPS_TIME,)
+    settings = (*_SKIPS_TIME, _PROMPT) if is_prompt else _SKIPS_TIME
     found = binary or await find_binary(None, lambda _: None)
     environment = await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=_SKIPS,
         dev_server_existing_path=str(found),
         dev_server_startup_timeout=timedelta(seconds=30),
         dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
