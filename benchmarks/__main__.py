@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--quick", action="store_true", help="few rounds of few acts: only shows that it works")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds this text")
+    parser.add_argument("--replace", action="store_true", help="put them in the place of theirs in the last whole run")
     arguments = parser.parse_args()
     # Our loops tell of what they wait for; here that would be measured too.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -52,8 +53,10 @@ def main() -> int:
         return 2
     if not found:
         return 2
-    is_whole = not (arguments.quick or arguments.only)
-    write(found, arguments.section, server, is_whole=is_whole)
+    is_replaced = arguments.replace and not arguments.quick
+    if is_replaced:
+        found = results.replaced(results.read_json(results_of(arguments.section)), found)
+    write(found, arguments.section, server, is_whole=is_replaced or not (arguments.quick or arguments.only))
     return int(any(result.verdict == "missed" for result in found))
 
 
@@ -76,10 +79,14 @@ async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str
     return found, server
 
 
+def results_of(section: str) -> Path:
+    """Say where the results of a whole run are."""
+    return ROOT / f"benchmarks/results/{section}.json"
+
+
 def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> None:
     """Write a whole run into the documents; of a part, only the JSON, under a name that is not committed."""
-    folder = ROOT / "benchmarks/results"
-    path = folder / (f"{section}.json" if is_whole else f"{section}.partial.json")
+    path = results_of(section if is_whole else f"{section}.partial")
     results.write_json(found, path)
     console.print(f"written: {path.relative_to(ROOT)}")
     if not is_whole:

@@ -23,6 +23,17 @@ def write_json(results: Iterable[Result], path: Path) -> None:
     path.write_text(json.dumps([_rounded(asdict(result)) for result in results], indent=1) + "\n")
 
 
+def read_json(path: Path) -> list[Result]:
+    """Read a section's results back."""
+    return [Result(**one) for one in json.loads(path.read_text())]
+
+
+def replaced(whole: Iterable[Result], again: Iterable[Result]) -> list[Result]:
+    """Put rows that were measured again into the place of the earlier ones."""
+    newer = {(result.name, result.against): result for result in again}
+    return [newer.get((result.name, result.against), result) for result in whole]
+
+
 def _rounded(value: object) -> object:
     if isinstance(value, float):
         return float(f"{value:.6g}")

@@ -195,6 +195,10 @@ class UnreadableEvent(SagakitError):
         self.event_type, self.schema_version, self.place, self.why = event_type, schema_version, place, why
 
 
+class UnreadablePayload(SagakitError):
+    """A payload that Temporal keeps cannot be decrypted: a key is missing or wrong, or it belongs elsewhere."""
+
+
 class TooManyHops(SagakitError):
     """An event at the end of too long a chain of reactions and sagas: parked at once, nothing more comes of it."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sagakit.errors import WrongSettings
@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     temporal_ui_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         0, description="Port of the dev server's UI; 0 takes a free one"
     )
+    codec_keys: SecretStr | None = Field(
+        None,
+        description="Keys that what Temporal keeps is encrypted with: id:base64, the first one writes, all read; or @ and a file",
+    )
+    codec_token: SecretStr | None = Field(None, description="Bearer token that `codec serve` asks for")
     otlp_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"),

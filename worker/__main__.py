@@ -22,7 +22,7 @@ from sagakit.runtime import Runtime, stop_on_signals
 from sagakit.system import System
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 from worker import importing, waiting
 from worker.order_file import OrderFile, read_order_file
 from worker.sample import SAMPLE
@@ -138,7 +138,7 @@ async def import_file(
     session, stop = session_of(context), stop_on_signals()
     options, orders = _prepared(file, stock_per_product, decline_over, summary_file)
     async with traced(session, "import"), open_system(session) as system:
-        client = await connect(require(session.settings).address, session.settings.temporal_namespace)
+        client = await connect_by(session.settings, require(session.settings).address)
         summary, rows = await _import(system, client, orders, options, stop, _START)
     _finish(summary, orders, rows, summary_file)
 
@@ -157,7 +157,7 @@ async def demo(
     session, stop = session_of(context), stop_on_signals()
     options, orders = _prepared(input_file, stock_per_product, decline_over, summary_file)
     async with traced(session, "demo"), running(session) as (system, runtime, location):
-        client = await connect(location.address, session.settings.temporal_namespace)
+        client = await connect_by(session.settings, location.address)
         try:
             summary, rows = await _import_or_die(runtime, _import(system, client, orders, options, stop, _BUSY))
             _finish(summary, orders, rows, summary_file)

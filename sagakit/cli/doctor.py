@@ -19,7 +19,7 @@ from sagakit.sql.subscriptions import recorded
 from sagakit.sql.tables import CheckpointRow, ConsumerRow
 from sagakit.system import OpenService, System
 from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 
 Check = tuple[str, str, str]
 
@@ -53,7 +53,7 @@ async def doctor(
             await bus.close()
     try:
         location = require(settings)
-        await connect(location.address, settings.temporal_namespace)
+        await connect_by(settings, location.address)
         checks.append(("temporal", "ok", location.address + (f", UI {location.ui}" if location.ui else "")))
     except InfrastructureError as error:
         checks.append(("temporal", "wrong", str(error)))

@@ -12,7 +12,7 @@ from sagakit.cli.output import print_json, print_table, runs, stderr
 from sagakit.cli.session import session_of
 from sagakit.temporal.gate import Gate
 from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 
 
 @runs
@@ -23,8 +23,8 @@ async def gate(
 ) -> None:
     """Replay today's code over the open sagas of the server, and some that have ended; exit code 1 when one would break."""
     session = session_of(context)
-    client = await connect(require(session.settings).address, session.settings.temporal_namespace)
-    replayed = [found async for found in Gate(session.services).replay_all(client, closed)]
+    client = await connect_by(session.settings, require(session.settings).address)
+    replayed = [found async for found in Gate(session.services, client.data_converter).replay_all(client, closed)]
     wrong = [found for found in replayed if found.why]
     if as_json:
         print_json([{**asdict(found), "verdict": found.verdict} for found in replayed])

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sagakit.cli import (
+    codec,
     contracts,
     doctor,
     messages,
@@ -68,6 +69,7 @@ def build(services: Sequence[Service | ForeignService] | None = None) -> typer.T
     cli.add_typer(projections.app, name="projections")
     cli.add_typer(parked.app, name="parked")
     cli.add_typer(contracts.app, name="contracts")
+    cli.add_typer(codec.app, name="codec")
     cli.add_typer(subscriptions.app, name="subscriptions")
     cli.add_typer(topology.app, name="topology")
     cli.command()(verify.verify)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sagakit.system import System
 from sagakit.telemetry import meter_provider, resource_of, span_processors
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.locate import require
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 
 
 @dataclass
@@ -79,14 +79,23 @@ async def traced(session: Session, process: str) -> AsyncIterator[None]:
     trace.set_tracer_provider(provider)
     if trace.get_tracer_provider() is not provider:
         raise RuntimeError("the tracer provider of this process is set already; enter traced() before connect()")
+    try:
+        with metered(session, process):
+            yield
+    finally:
+        provider.force_flush(3000)
+        provider.shutdown()
+
+
+@contextmanager
+def metered(session: Session, process: str) -> Iterator[None]:
+    """Send this process's metrics to the collector, when one is set: once a minute, and at the end."""
     meters = meter_provider(resource_of(process)) if session.settings.otlp_endpoint else None
     if meters is not None:
         metrics.set_meter_provider(meters)
     try:
         yield
     finally:
-        provider.force_flush(3000)
-        provider.shutdown()
         if meters is not None:
             meters.shutdown(3000)
 
@@ -101,4 +110,4 @@ async def open_system(session: Session) -> AsyncIterator[System]:
 async def executions_of(context: typer.Context) -> Executions:
     """Reach the sagas of the Temporal server that runs."""
     settings = session_of(context).settings
-    return Executions(await connect(require(settings).address, settings.temporal_namespace))
+    return Executions(await connect_by(settings, require(settings).address))

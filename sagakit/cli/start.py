@@ -16,7 +16,7 @@ from sagakit.runtime import ROLES, Runtime, stop_on_signals
 from sagakit.settings import Settings
 from sagakit.system import System
 from sagakit.temporal.locate import Location, ensure
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 
 
 @contextmanager
@@ -49,7 +49,7 @@ async def running(
     with only_process(session.settings):
         location = await ensure(session.settings, stderr.print)
         try:
-            client = await connect(location.address, session.settings.temporal_namespace)
+            client = await connect_by(session.settings, location.address)
             async with open_system(session) as system:
                 runtime = Runtime(system, client, names, roles)
                 await runtime.start()

@@ -135,11 +135,11 @@ def _drawn(subscription: Subscription, look: LayoutLook | None) -> dict[str, Any
     queues = [
         {
             "name": name,
-            "binding": laid_out.binding_key,
+            "binding": key,
             "messages": live[name].messages if name in live else None,
             "consumers": live[name].consumers if name in live else None,
         }
-        for name in laid_out.queues
+        for name, key in laid_out.bindings
     ]
     return {
         "producer": subscription.producer,

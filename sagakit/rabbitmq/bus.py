@@ -60,7 +60,7 @@ class RabbitBus:
 
     async def publish(self, subscription: Subscription, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         """See the port. Only Basic.Ack counts; a returned, refused or unanswered publish is never a success."""
-        return await self._publisher.publish(layout(subscription).exchange, events)
+        return await self._publisher.publish(layout(subscription), events)
 
     async def _send_to(self, exchange: str, message: Message, routing_key: str) -> Exception | None:
         (answer,) = await self._publisher.lane("").publish(exchange, [(message, routing_key)])

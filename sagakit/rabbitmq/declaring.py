@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from aio_pika.abc import AbstractChannel
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, ConnectionClosed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from sagakit.errors import BusUnavailable
 from sagakit.ports import Subscription
@@ -21,11 +21,6 @@ from sagakit.rabbitmq.topology import (
 )
 
 T = TypeVar("T")
-_NO_PLUGIN = (
-    "RabbitMQ does not know the exchange type x-consistent-hash, which a subscription of more than one partition needs: "
-    "enable it on every node with `rabbitmq-plugins enable rabbitmq_consistent_hash_exchange`, "
-    "or set its number of partitions to 1 in SAGAKIT_PARTITIONS"
-)
 
 
 async def on_a_channel(link: Link, work: Callable[[AbstractChannel], Awaitable[T]]) -> T:
@@ -53,10 +48,6 @@ async def declare_all(link: Link, subscriptions: Sequence[Subscription]) -> None
             f"RabbitMQ has a queue or exchange of another kind: {error}. `topology check` names it; what a queue is declared "
             "with cannot be changed, so exchange the queues: docs/delivery.md, section Topology"
         ) from error
-    except ConnectionClosed as error:
-        if "x-consistent-hash" in str(error):  # the broker ends the whole connection for it
-            raise BusUnavailable(_NO_PLUGIN) from error
-        raise BusUnavailable(f"RabbitMQ refuses the queues of this system: {error}") from error
     except LINK_ERRORS as error:
         raise BusUnavailable(f"RabbitMQ refuses the queues of this system: {type(error).__name__} {error}") from error
 
@@ -68,23 +59,28 @@ async def _declare_dead_letters(channel: AbstractChannel) -> None:
 
 
 async def _declare(channel: AbstractChannel, laid_out: Layout) -> None:
-    exchange = await channel.declare_exchange(
-        laid_out.exchange, laid_out.exchange_type, durable=True, arguments=dict(laid_out.exchange_arguments)
-    )
-    for name in laid_out.queues:
+    exchange = await channel.declare_exchange(laid_out.exchange, laid_out.exchange_type, durable=True)
+    for name, key in laid_out.bindings:
         queue = await channel.declare_queue(name, durable=True, arguments=dict(QUEUE_ARGUMENTS))
-        await queue.bind(exchange, laid_out.binding_key)
+        await queue.bind(exchange, key)
     if laid_out.members is not None:
         await channel.declare_queue(laid_out.members, durable=True, arguments=dict(PLAIN_ARGUMENTS))
 
 
 async def bind_to_foreign(link: Link, subscription: Subscription) -> None:
-    """Bind the consumer's exchange, which exists, to its producer's topic exchange. Raises `BusUnavailable`."""
+    """Bind the consumer's exchange, which exists, to its producer's topic exchange. Raises `BusUnavailable`.
+
+    What comes from there has its type as the routing key, so that of several queues the first takes all of it, in order.
+    """
 
     async def bind(channel: AbstractChannel) -> None:
         source = await channel.declare_exchange(foreign_exchange(subscription.producer), "topic", durable=True)
-        target = await channel.get_exchange(layout(subscription).exchange, ensure=False)
+        laid_out = layout(subscription)
+        target = await channel.get_exchange(laid_out.exchange, ensure=False)
+        first = await channel.get_queue(laid_out.queues[0], ensure=False)
         for event_type in sorted(subscription.event_types):
+            if len(laid_out.queues) > 1:
+                await first.bind(target, event_type)
             await target.bind(source, event_type)
 
     try:

@@ -70,8 +70,7 @@ class Inspection:
             await channel.declare_exchange(laid_out.exchange, passive=True)
 
         async def is_alike(channel: AbstractChannel) -> None:
-            kind, arguments = laid_out.exchange_type, dict(laid_out.exchange_arguments)
-            await channel.declare_exchange(laid_out.exchange, kind, durable=True, arguments=arguments)
+            await channel.declare_exchange(laid_out.exchange, laid_out.exchange_type, durable=True)
 
         return await self._compare(is_there, is_alike)
 

@@ -21,6 +21,7 @@ from sagakit.errors import BusUnavailable, InvalidInput, NotSendable
 from sagakit.messages import RecordedEvent
 from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
 from sagakit.rabbitmq.messages import MAX_BODY_BYTES, to_message
+from sagakit.rabbitmq.topology import Layout
 
 WINDOW = 256
 MAX_CHANNELS = 64
@@ -44,17 +45,17 @@ class Publisher:
         self._lanes: list[Lane] = []
         self._lane_of: dict[str, Lane] = {}
 
-    async def publish(self, exchange: str, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+    async def publish(self, laid_out: Layout, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         """Publish to a subscription's exchange, in order; see the port."""
         answers: list[Exception | None] = []
         for start in range(0, len(events), WINDOW):
             if any(answers):
                 answers += [BusUnavailable("not sent: one before it failed") for _ in events[start:]]
                 break
-            answers += await self._window(exchange, events[start : start + WINDOW])
+            answers += await self._window(laid_out, events[start : start + WINDOW])
         return answers
 
-    async def _window(self, exchange: str, events: Sequence[RecordedEvent]) -> list[Exception | None]:
+    async def _window(self, laid_out: Layout, events: Sequence[RecordedEvent]) -> list[Exception | None]:
         answers: list[Exception | None] = [None] * len(events)
         outgoing: dict[int, Outgoing] = {}
         held: set[str] = set()  # none may overtake an event of its stream that cannot be sent
@@ -63,11 +64,11 @@ class Publisher:
                 answers[place] = BusUnavailable(f"stands behind an event of {event.stream} that cannot be sent")
                 continue
             try:
-                outgoing[place] = _outgoing(event)
+                outgoing[place] = _outgoing(event), laid_out.routing_key(event.stream, event.type)
             except NotSendable as error:
                 answers[place] = error
                 held.add(event.stream)
-        given = await self.lane(exchange).publish(exchange, list(outgoing.values()))
+        given = await self.lane(laid_out.exchange).publish(laid_out.exchange, list(outgoing.values()))
         for place, answer in zip(outgoing, given, strict=True):
             answers[place] = answer
         return answers
@@ -193,7 +194,7 @@ def _answer_of(confirm: asyncio.Future[Any]) -> Exception | None:
     return _Unknown(error)
 
 
-def _outgoing(event: RecordedEvent) -> Outgoing:
+def _outgoing(event: RecordedEvent) -> Message:
     place = f"{event.type} {event.id} ({event.stream} version {event.version})"
     try:
         message = to_message(event)
@@ -206,7 +207,7 @@ def _outgoing(event: RecordedEvent) -> Outgoing:
     size = sum(4 * len(value) for value in message.headers.values() if isinstance(value, str))
     if size > _MAX_HEADER_BYTES and (size := len(message.properties.marshal())) > _MAX_HEADER_BYTES:
         raise NotSendable(f"{place} has {size} bytes of headers, and a frame of RabbitMQ holds {_MAX_HEADER_BYTES}")
-    return message, event.type
+    return message
 
 
 def _own_fault(why: object, message: Message) -> NotSendable | None:

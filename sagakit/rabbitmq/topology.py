@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from sagakit.ports import Subscription
 
@@ -42,20 +43,35 @@ class Layout:
 
     exchange: str
     exchange_type: str
-    exchange_arguments: dict[str, Any]
     queues: tuple[str, ...]
-    binding_key: str
     members: str | None = None
     """A queue without messages: as many consumers as it has, so many processes share the others."""
+
+    @property
+    def bindings(self) -> tuple[tuple[str, str], ...]:
+        """Pair each queue with the key that it is bound by: nothing at a fanout exchange, else its number."""
+        return tuple((queue, "" if len(self.queues) == 1 else _key(number)) for number, queue in enumerate(self.queues))
+
+    def routing_key(self, stream: str, event_type: str) -> str:
+        """Choose the key of a message: where there are several queues, all of one stream go to the same, for ever.
+
+        The publisher computes it (CRC-32 of the stream's name, modulo the number of queues). The broker's own hash exchange
+        deals its buckets anew, in another order, when a node is started again, and then splits a stream over two queues.
+        """
+        return event_type if len(self.queues) == 1 else _key(crc32(stream.encode()) % len(self.queues))
+
+
+def _key(number: int) -> str:
+    return f"partition:{number}"  # no event type has a colon
 
 
 def layout_of(consumer: str, partitions: int) -> Layout:
     """Lay a consumer with so many partitions out."""
     if partitions == 1:
-        return Layout(consumer, "fanout", {}, (consumer,), "")
+        return Layout(consumer, "fanout", (consumer,))
     name = f"{consumer}.of{partitions}"
     queues = tuple(f"{name}.{number}" for number in range(partitions))
-    return Layout(name, "x-consistent-hash", {"hash-header": "stream"}, queues, "1", f"{name}.members")
+    return Layout(name, "direct", queues, f"{name}.members")
 
 
 def layout(subscription: Subscription) -> Layout:

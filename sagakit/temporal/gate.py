@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
@@ -40,8 +41,8 @@ class Replayed:
 class Gate:
     """Replays histories with the sagas of a list of services."""
 
-    def __init__(self, services: ServiceMap) -> None:
-        """Take the list of services. Raises `InvalidInput` when none of them has a saga."""
+    def __init__(self, services: ServiceMap, converter: DataConverter = pydantic_data_converter) -> None:
+        """Take the services, and what reads the histories' payloads. Raises `InvalidInput` when none of them has a saga."""
         if not any(service.sagas for service in services.services):
             raise InvalidInput("there is no saga in this list of services: nothing could be replayed")
         require_replay_safe_tracing()
@@ -49,9 +50,9 @@ class Gate:
         self._known = {saga.__name__ for saga in sagas}
         self._replayer = Replayer(
             workflows=sagas,
-            workflow_runner=workflow_runner(pydantic_data_converter, sagas),
+            workflow_runner=workflow_runner(converter, sagas),
             interceptors=[CommandRouting(services)],
-            data_converter=pydantic_data_converter,
+            data_converter=converter,
             plugins=[OpenTelemetryPlugin()],
         )
 

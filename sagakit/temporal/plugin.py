@@ -11,7 +11,6 @@ from temporalio import workflow
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, ReplaySafeTracerProvider, create_tracer_provider
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -25,16 +24,28 @@ from temporalio.workflow import ActivityHandle
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.saga import Saga
+from sagakit.settings import Settings
+from sagakit.temporal.encryption import data_converter
 
 
-async def connect(address: str, namespace: str) -> Client:
-    """Connect to a server. Raises `TemporalUnavailable`, naming the address or the namespace."""
+async def connect_by(settings: Settings, address: str) -> Client:
+    """Connect to a server as the settings say. Raises as `connect` does."""
+    keys = settings.codec_keys
+    return await connect(address, settings.temporal_namespace, keys.get_secret_value() if keys else None)
+
+
+async def connect(address: str, namespace: str, codec_keys: str | None = None) -> Client:
+    """Connect to a server; with keys, all that it is given to keep is encrypted (see `sagakit.temporal.encryption`).
+
+    Raises `TemporalUnavailable`, naming the address or the namespace, and `WrongSettings` for keys that are none.
+    """
+    converter = data_converter(codec_keys, namespace)
     require_replay_safe_tracing()
     try:
         client = await Client.connect(
             address,
             namespace=namespace,
-            data_converter=pydantic_data_converter,
+            data_converter=converter,
             plugins=[OpenTelemetryPlugin()],
             grpc_compression=GrpcCompression.NONE if address.startswith("127.") else GrpcCompression.GZIP,
         )

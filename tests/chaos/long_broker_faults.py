@@ -1,4 +1,4 @@
-"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s (B5 to B7).
+"""The long forms of the broker's faults: a black hole and a memory alarm of 60 s (B5 to B7, B14).
 
 A part of `make chaos`, for its length; the short forms are in `tests/integration/test_broker_faults.py`."""
 
@@ -24,3 +24,10 @@ async def test_black_hole_of_60_s_b7(own_rabbitmq: servers.RabbitServer, publish
 async def test_memory_alarm_of_60_s_b5_b6(own_rabbitmq: servers.RabbitServer, publishing: Publishing) -> None:
     async with loaded(own_rabbitmq.url, publishing) as load:
         await broker_faults.memory_alarm(load, own_rabbitmq, 60)
+
+
+@both_ways
+async def test_broker_killed_again_and_again_b14(own_rabbitmq: servers.RabbitServer, publishing: Publishing) -> None:
+    async with loaded(own_rabbitmq.url, publishing, partitions=4, copies=None) as load:
+        for _ in range(10):
+            await broker_faults.killed(load, own_rabbitmq)

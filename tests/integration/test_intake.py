@@ -217,7 +217,7 @@ def test_only_arguments_that_3_10_and_4_x_both_take_are_used() -> None:
     assert QUEUE_ARGUMENTS["x-queue-type"] == "quorum"
     assert QUEUE_ARGUMENTS["x-dead-letter-strategy"] == "at-least-once"
     assert QUEUE_ARGUMENTS["x-overflow"] == "reject-publish"
-    assert {layout_of("c", number).exchange_type for number in (1, 8)} == {"fanout", "x-consistent-hash"}
+    assert {layout_of("c", number).exchange_type for number in (1, 8)} == {"fanout", "direct"}
 
 
 async def test_everything_that_is_declared_is_durable_and_no_qos_is_global(

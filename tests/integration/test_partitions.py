@@ -223,3 +223,13 @@ def test_a_number_out_of_bounds_is_an_error_at_start(value: str, monkeypatch: py
     monkeypatch.setenv("SAGAKIT_PARTITIONS", value)
     with pytest.raises(WrongSettings, match="SAGAKIT_PARTITIONS"):
         load_settings()
+
+
+def test_where_a_stream_goes_is_a_matter_of_its_name_alone_g3() -> None:
+    """Whoever publishes to partitions in another language computes the same; changing it would split streams over two queues."""
+    laid_out = layout_of("c", 8)
+    streams = ("counter-1", "counter-2", "order-1017", "café-ü")
+    assert [laid_out.routing_key(stream, "a.b") for stream in streams] == [f"partition:{number}" for number in (3, 1, 5, 2)]
+    keys = {laid_out.routing_key(f"counter-{number}", "a.b") for number in range(200)}
+    assert keys == {key for _, key in laid_out.bindings}
+    assert layout_of("c", 1).routing_key("counter-1", "a.b") == "a.b"

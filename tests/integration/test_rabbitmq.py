@@ -20,11 +20,10 @@ from sagakit.feed import Feed
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Append, Subscription
-from sagakit.rabbitmq import declaring
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.rabbitmq.messages import MAX_BODY_BYTES
 from sagakit.rabbitmq.publisher import answers_of
-from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS, Layout
+from sagakit.rabbitmq.topology import QUEUE_ARGUMENTS
 from sagakit.shared_log import SharedLog
 from sagakit.sql.tables import CheckpointRow
 from sagakit.system import OpenService
@@ -255,14 +254,3 @@ async def test_an_event_that_no_broker_takes_is_named_and_the_others_go_b3_b16(
     await until(lambda: len(received) >= 2, "the others")
     await stop()
     assert [event.version for event in received] == [1, 3]
-
-
-async def test_an_exchange_type_without_its_plugin_is_one_clear_error(
-    bus: RabbitBus, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def of_unknown_type(*_: object) -> Layout:
-        return Layout(subscription.consumer, "x-consistent-hash-missing", {}, (subscription.consumer,), "1")
-
-    monkeypatch.setattr(declaring, "layout", of_unknown_type)
-    with pytest.raises(BusUnavailable, match="rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"):
-        await bus.declare([subscription])

@@ -136,7 +136,7 @@ class RabbitServer:
         self._folder, self._program, self.port, epmd = folder, program, free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nloopback_users = none\n")
-        (folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
+        (folder / "enabled_plugins").write_text("[].\n")
         self._env = {
             "PATH": os.environ["PATH"] + ":/usr/sbin:/usr/bin",
             "LANG": "C.UTF-8",
