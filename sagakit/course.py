@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.calls import Calls
     from sagakit.carried import Entry
     from sagakit.desk import Desk
-    from sagakit.errors import InvalidInput, StepRefused, StepTimedOut
+    from sagakit.errors import InvalidInput, PayloadTooLarge, StepRefused, StepTimedOut
     from sagakit.letterbox import Letterbox
     from sagakit.messages import Command
     from sagakit.rest import Rest
@@ -100,7 +100,7 @@ class Course:
     def retold(self, call: Entry, step: Step) -> StepReply:
         """Tell what a step came to, now or in an earlier run. Raises what it raised."""
         failure = call.failure and call.failure[0]
-        step.state = "done" if failure is None else "refused" if failure == StepRefused.__name__ else "timed out"
+        step.state = "done" if failure is None else "timed out" if failure == StepTimedOut.__name__ else "refused"
         told = self.calls.told(call)
         self.is_after_pivot = self.is_after_pivot or step.kind == "pivot"
         self.require_no_cancellation(call)
@@ -140,8 +140,8 @@ class Course:
         await self.rest.turn()
         try:
             return await self._send(command, request, within)
-        except (StepRefused, StepTimedOut) as failure:
-            self.table.mark(step, "refused" if isinstance(failure, StepRefused) else "timed out")
+        except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
+            self.table.mark(step, "timed out" if isinstance(failure, StepTimedOut) else "refused")
             raise
 
     async def until_decided(self, step: Step, command: Command, request: StepRequest, within: timedelta) -> StepReply:
@@ -158,8 +158,8 @@ class Course:
             else:
                 try:
                     return await self._send(command, request, within)
-                except (StepRefused, StepTimedOut) as failure:
-                    if step.kind == "pivot" and isinstance(failure, StepRefused):
+                except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
+                    if step.kind == "pivot" and not isinstance(failure, StepTimedOut):
                         self.table.mark(step, "refused")
                         raise
                     # A refusal is remembered under its key; whether what timed out was done is not known, so it keeps its own.
@@ -177,6 +177,7 @@ class Course:
 
     async def _send(self, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
         with self.rest.flying():
+            await self.rest.room_for(len(request.model_dump_json()))
             return await send(command, request, within)
 
     async def compensate(self) -> None:

@@ -92,12 +92,14 @@ class ChildCompensated(DomainError, code="child_compensated"):
 class PayloadTooLarge(DomainError, code="payload_too_large"):
     """What a saga sends, takes with it or is told is more than Temporal takes; no other attempt would fare better."""
 
+    parks_at_once = True
+
     def __init__(self, what: str, size: int, limit: int) -> None:
         """Name it, its size and the limit, in bytes."""
         super().__init__(
             f"{what} has {size} bytes, and Temporal takes {limit}: keep the large part elsewhere, and send its address"
         )
-        self.what, self.size, self.limit = what, size, limit
+        self.what, self.size, self.limit, self.reason = what, size, limit, str(self)
 
 
 class InfrastructureError(SagakitError):

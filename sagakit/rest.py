@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from sagakit.calls import Calls
     from sagakit.step_table import StepTable
+
+_TASK_BYTES = 3_000_000
+_A_MOMENT = timedelta(milliseconds=1)
 
 
 class Rest:
@@ -19,7 +23,8 @@ class Rest:
         """Take what the saga does, and after how many events of history it is to go on elsewhere; None: as Temporal suggests."""
         self._calls, self._table, self._run_events = calls, table, run_events
         self._in_flight = 0
-        self._heard_at = -1
+        self._heard_at = self._weighed_at = -1
+        self._weight = 0
         self.next_state: str | None = None
 
     @contextmanager
@@ -31,14 +36,22 @@ class Rest:
         finally:
             self._in_flight -= 1
 
+    async def room_for(self, size: int) -> None:
+        """Wait for the next workflow task where this one carries much already: its commands go in one message of 4 MB."""
+        while self._weight and self._weight + size > _TASK_BYTES and self._weighed_at == _task():
+            await workflow.sleep(_A_MOMENT)
+        if self._weighed_at != _task():
+            self._weighed_at, self._weight = _task(), 0
+        self._weight += size
+
     def hear(self) -> None:
         """Note that something came from outside with this workflow task."""
-        self._heard_at = workflow.info().get_current_history_length()
+        self._heard_at = _task()
 
     @property
     def is_all_told(self) -> bool:
         """Tell whether all that came with this workflow task is known: signals and updates are told before the rest."""
-        return self._heard_at != workflow.info().get_current_history_length()
+        return self._heard_at != _task()
 
     def is_due(self) -> bool:
         """Tell whether a new run is due."""
@@ -58,3 +71,7 @@ class Rest:
     def is_reached(self) -> bool:
         """Tell whether the saga stands still, with nothing to take that has come."""
         return self._in_flight == 0 and self.is_due() and not self._table.is_anything_here and workflow.all_handlers_finished()
+
+
+def _task() -> int:
+    return workflow.info().get_current_history_length()

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
@@ -26,6 +25,7 @@ from sagakit.messages import Event
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
+from sagakit.temporal import payloads
 from sagakit.temporal.attributes import first_attributes
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
@@ -240,7 +240,7 @@ async def rehearsing(services: Sequence[Service], binary: Path | None = None, *,
         dev_server_startup_timeout=timedelta(seconds=30),
         dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
         search_attributes=[SAGA_STATUS, CORRELATION_ID],
-        data_converter=pydantic_data_converter,
+        data_converter=payloads.converter,
         plugins=[OpenTelemetryPlugin()],
     )
     async with environment:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -16,7 +19,7 @@ from sagakit.steps import SAGA_STATUS, Answer, Verdict, Wish
 from sagakit.temporal.gate import Gate
 from sagakit.temporal.participants import Fault
 from sagakit.temporal.rehearsal import Stage, rehearsing
-from tests.support.long_voyage import LONG_VOYAGES, LongVoyage, ManySeasons, PatientVoyage
+from tests.support.long_voyage import LONG_VOYAGES, Listener, LongVoyage, ManySeasons, PatientVoyage
 from tests.support.sailing import Sailing, sailing
 from tests.support.voyage import LEGS, Embarked
 from tests.support.waiting import until
@@ -211,3 +214,34 @@ async def test_the_stage_walks_every_failure_of_a_long_saga_g4(stage: Stage) -> 
         LongVoyage, Embarked(voyage="v", plan="legs:4 pivot leg:z"), faults=["refused", "late", "cancelled"]
     )
     assert len(scenarios) == 6 * 3
+
+
+async def test_two_hundred_signals_a_second_are_handled_once_each_d10(stage: Stage) -> None:
+    """Of 2,200 signals a tenth come twice, out of order; the saga goes on in new runs in the midst of them."""
+    order = random.Random(7)
+    numbers = [*range(2000), *order.sample(range(2000), 200)]
+    order.shuffle(numbers)
+    async with _sail(stage, Listener, "") as voyage, asyncio.TaskGroup() as sending:
+        began = asyncio.get_running_loop().time()
+        for place, number in enumerate(numbers):
+            sending.create_task(voyage.tell(f"m{number}", number))
+            # A rate is what this is about: no condition could stand for it.
+            await asyncio.sleep(max(0, began + place / 200 - asyncio.get_running_loop().time()))
+        sending.create_task(_end(voyage, numbers))
+        await voyage.handle.result()
+        heard = voyage.cast.calls[-1].fields["plan"].split()
+        assert Counter(heard) == Counter([f"m{number}" for number in range(2000)] + ["end"])
+        runs = await voyage.runs()
+        assert len(runs) >= 2
+        assert max(len(run.events) for run in runs) < 5000
+
+
+async def _end(voyage: Sailing, numbers: list[int]) -> None:
+    async def are_all_there() -> bool:
+        runs = await voyage.runs()
+        return sum(event.HasField("workflow_execution_signaled_event_attributes") for run in runs for event in run.events) >= len(
+            numbers
+        )
+
+    await until(are_all_there, "every signal to be in the history", 60)
+    await voyage.tell("end", 9999)

@@ -10,7 +10,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from sagakit import Saga, Service
     from sagakit.steps import StepReply
-    from tests.support.voyage import Book, CalledOff, Embarked, Permit, Told, Unbook, Voyage
+    from tests.support.voyage import Book, CalledOff, Embark, Embarked, Permit, Told, Unbook, Voyage
 
 
 class _Sailing(Saga, starts_on=Embarked, key="voyage"):
@@ -62,6 +62,18 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
         """Wait for news, and do something each day meanwhile."""
         await self.together(self._news(""), self._days(days))
 
+    async def _heavy(self, size: str) -> None:
+        await self.step(Embark(voyage=f"{self._voyage}-heavy", plan="x" * int(size)))
+
+    async def _wide(self, size: str) -> None:
+        await self.together(*(self.step(Embark(voyage=f"{self._voyage}-{n}", plan="x" * int(size))) for n in range(3)))
+
+    async def _heavyundo(self, size: str) -> None:
+        await self.step(Book(leg="light"), undo=Embark(voyage="v", plan="x" * int(size)))
+
+    async def _heavychapter(self, size: str) -> None:
+        await self.new_chapter("x" * int(size))
+
     async def _tell(self, _: str) -> None:
         """Say what no later run may see otherwise."""
         days = round((self.now() - self._began) / timedelta(days=1))
@@ -104,6 +116,18 @@ class PatientVoyage(
         await self.sail(embarked)
 
 
+@workflow.defn
+class Listener(Saga, starts_on=Embarked, key="voyage", expects={Told: "voyage"}, run_events=1000):
+    """Listens until it hears the end, and says how much it has heard."""
+
+    @workflow.run
+    async def run(self, embarked: Embarked) -> None:
+        heard: list[str] = []
+        while not heard or heard[-1] != "end":
+            heard.append((await self.expect(Told)).news)
+        await self.step(Embark(voyage=embarked.voyage, plan=" ".join(heard)))
+
+
 class Log(BaseModel):
     season: int = 1
     left: datetime | None = None
@@ -123,4 +147,4 @@ class ManySeasons(Saga, starts_on=Embarked, key="voyage", cancels_on={CalledOff:
             await self.new_chapter(Log(season=log.season + 1, left=log.left or self.now()))
 
 
-LONG_VOYAGES = Service("voyages", aggregates=(Voyage,), sagas=(LongVoyage, PatientVoyage, ManySeasons))
+LONG_VOYAGES = Service("voyages", aggregates=(Voyage,), sagas=(LongVoyage, PatientVoyage, Listener, ManySeasons))

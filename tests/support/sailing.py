@@ -75,7 +75,7 @@ class Sailing:
     @property
     def effects(self) -> list[tuple[str, str]]:
         """What the steps did, in their order."""
-        return [(call.fields["leg"].partition("-")[2], call.effect) for call in self.cast.calls]
+        return [(call.fields["leg"].partition("-")[2], call.effect) for call in self.cast.calls if "leg" in call.fields]
 
     def done(self) -> list[str]:
         return [leg for leg, effect in self.effects if effect == "done"]
