@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cached_property
+from random import Random
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit.calls import Calls
+    from sagakit.carried import Entry
     from sagakit.desk import Desk
-    from sagakit.errors import InvalidInput, StepRefused, StepTimedOut
+    from sagakit.errors import InvalidInput, PayloadTooLarge, StepRefused, StepTimedOut
     from sagakit.letterbox import Letterbox
     from sagakit.messages import Command
+    from sagakit.rest import Rest
     from sagakit.saga_journal import RECORD_DECISION, Decision
     from sagakit.sending import request_of, send
     from sagakit.step_table import StepTable
@@ -30,19 +35,25 @@ class ForcedEnd(Exception):
 class Course:
     """What a saga keeps while it runs."""
 
-    def __init__(self, name: str, patience: timedelta) -> None:
+    def __init__(self, name: str, patience: timedelta, run_events: int | None = None) -> None:
         """Begin with no step done."""
         self.name, self.patience = name, patience
+        self.calls = Calls()
         self.table = StepTable(name)
+        self.rest = Rest(self.calls, self.table, run_events)
         self.desk = Desk(self.table)
         self.letters = Letterbox(self.table)
         self.undos: list[Undo] = []
         self.groups = 0
-        self._decisions = 0
+        self.decisions = 0
         self.is_after_pivot = False
         self.cancelled_by: str | None = None
         self.recovery: Recovery | None = None
         self.only_known = False
+        self.is_stopped = False
+        self.ending: str | None = None
+        self.undone: set[int] = set()
+        self.chapter = 1
         self.serves: Callable[[str], bool] = lambda _: True
 
     def look_back(self) -> None:
@@ -54,23 +65,56 @@ class Course:
 
     async def record(self, action: str, about: str, actor: str, reason: str) -> None:
         """Put what a person decided into the log of the saga's service."""
-        self._decisions += 1
+        self.decisions += 1
         info = workflow.info()
-        await workflow.execute_activity(
-            RECORD_DECISION,
-            Decision(
-                saga=info.workflow_id,
-                run_id=info.run_id,
-                number=self._decisions,
-                action=action,
-                about=about,
-                actor=actor,
-                reason=reason,
-                correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
-            ),
-            start_to_close_timeout=timedelta(seconds=30),
-            summary=f"{action} by {actor}"[:200],
+        decision = Decision(
+            saga=info.workflow_id,
+            run_id=info.run_id,
+            number=self.decisions,
+            action=action,
+            about=about,
+            actor=actor,
+            reason=reason,
+            correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
         )
+        with self.rest.flying():
+            await workflow.execute_activity(
+                RECORD_DECISION,
+                decision,
+                start_to_close_timeout=timedelta(seconds=30),
+                summary=f"{action} by {actor}"[:200],
+            )
+
+    @cached_property
+    def random(self) -> Random:
+        """Draw the same in every run of a chapter."""
+        return Random(f"{workflow.info().workflow_id}/{self.chapter}")  # noqa: S311 no secret is drawn
+
+    def group_of(self, call: Entry) -> int:
+        """Give a group its number: that of an earlier run, or a new one."""
+        if call.number is None:
+            self.groups += 1
+            call.number = self.groups
+        return call.number
+
+    def retold(self, call: Entry, step: Step) -> StepReply:
+        """Tell what a step came to, now or in an earlier run. Raises what it raised."""
+        failure = call.failure and call.failure[0]
+        step.state = "done" if failure is None else "timed out" if failure == StepTimedOut.__name__ else "refused"
+        told = self.calls.told(call)
+        self.is_after_pivot = self.is_after_pivot or step.kind == "pivot"
+        self.require_no_cancellation(call)
+        return StepReply.model_validate_json(told or "")
+
+    def require_no_cancellation(self, call: Entry) -> None:
+        """Raise the cancellation that came while a call could not be cut off; behind the pivot it is over."""
+        if call.is_cancelled and not self.is_after_pivot:
+            raise asyncio.CancelledError
+
+    def is_at_rest(self) -> bool:
+        """Tell whether all that the saga is about can be handed over to another run."""
+        is_to_stop = self.cancelled_by is not None and not self.is_stopped and not self.is_after_pivot and self.ending is None
+        return not (is_to_stop and self.rest.next_state is None) and self.rest.is_reached()
 
     def kind_of(
         self, name: str, commands: Sequence[Command], undos: Sequence[Command], *, pivot: bool, group: int | None
@@ -93,10 +137,11 @@ class Course:
 
     async def once(self, step: Step, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
         """Send a step whose refusal, or whose end of time, makes the saga compensate. Raises `StepRefused`, `StepTimedOut`."""
+        await self.rest.turn()
         try:
-            return await send(command, request, within)
-        except (StepRefused, StepTimedOut) as failure:
-            self.table.mark(step, "refused" if isinstance(failure, StepRefused) else "timed out")
+            return await self._send(command, request, within)
+        except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
+            self.table.mark(step, "timed out" if isinstance(failure, StepTimedOut) else "refused")
             raise
 
     async def until_decided(self, step: Step, command: Command, request: StepRequest, within: timedelta) -> StepReply:
@@ -104,29 +149,45 @@ class Course:
 
         Only a pivot that is refused makes the saga compensate: it did not happen. One whose fate is unknown is parked.
         """
+        kept = self.desk.taken_up(step)
+        if kept is None:
+            await self.rest.turn()
         while True:
-            try:
-                return await send(command, request, within)
-            except (StepRefused, StepTimedOut) as failure:
-                if step.kind == "pivot" and isinstance(failure, StepRefused):
-                    self.table.mark(step, "refused")
-                    raise
-                verdict = await self.desk.decide(step, failure.reason)
-                await self.record(verdict.action, f"step {step.number}, {step.name}", verdict.actor, verdict.reason)
-                if verdict.action == "complete":
-                    raise ForcedEnd(verdict) from None
-                if verdict.action == "skip":
-                    return StepReply(done=0)
-                if verdict.action == "supply" and verdict.reply is not None:
-                    return verdict.reply
-                # A refusal is remembered under its key; whether what timed out was done is not known, so it keeps its own.
-                attempt = request.attempt + (1 if isinstance(failure, StepRefused) else 0)
-                request = request.model_copy(update={"attempt": attempt})
-                self.table.mark(step, "running", attempts=step.attempts + 1)
+            if kept is not None:  # an earlier run had parked it
+                why, attempt, kept = kept.why, kept.attempt, None
+            else:
+                try:
+                    return await self._send(command, request, within)
+                except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
+                    if step.kind == "pivot" and not isinstance(failure, StepTimedOut):
+                        self.table.mark(step, "refused")
+                        raise
+                    # A refusal is remembered under its key; whether what timed out was done is not known, so it keeps its own.
+                    why, attempt = failure.reason, request.attempt + (1 if isinstance(failure, StepRefused) else 0)
+            verdict = await self.desk.decide(step, why, attempt)
+            await self.record(verdict.action, f"step {step.number}, {step.name}", verdict.actor, verdict.reason)
+            if verdict.action == "complete":
+                raise ForcedEnd(verdict) from None
+            if verdict.action == "skip":
+                return StepReply(done=0)
+            if verdict.action == "supply" and verdict.reply is not None:
+                return verdict.reply
+            request = request.model_copy(update={"attempt": attempt})
+            self.table.mark(step, "running", attempts=step.attempts + 1)
+
+    async def _send(self, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
+        with self.rest.flying():
+            await self.rest.room_for(len(request.model_dump_json()))
+            return await send(command, request, within)
 
     async def compensate(self) -> None:
         """Undo in reverse, whatever happens, a group side by side; a refused undo parks the saga."""
         self.table.set_status("compensating")
+        # By number: the run that goes on comes past steps that went side by side in another order than the first did.
+        for undo in self.undos:
+            if undo.step.number in self.undone:
+                self.table.mark(undo.step, "undone")
+        self.undos = sorted((u for u in self.undos if u.step.number not in self.undone), key=lambda undo: undo.step.number)
         while self.undos:
             group = self.undos[-1].step.group
             batch = [self.undos.pop()]
@@ -138,6 +199,7 @@ class Course:
         request = request_of(self.name, undo.commands, undo.key).model_copy(update={"is_undo": True})
         self.table.mark(undo.step, "being undone", attempts=1)
         reply = await self.until_decided(undo.step, undo.commands[0], request, self.patience)
+        self.undone.add(undo.step.number)
         self.table.mark(undo.step, "undone")
         return reply
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit.carried import Entry, Parked
     from sagakit.errors import NotInTime
     from sagakit.step_table import StepTable
     from sagakit.steps import Answer, Question, Status, Step, Verdict
@@ -27,22 +28,32 @@ class Desk:
         self._answer: Answer | None = None
         self.is_hurried = False
         self.known_answers: list[Answer] = []
-        self._status_before: Status = "running"
+        self.status_before: Status = "running"
+        self.kept: dict[int, Parked] = {}
 
-    async def decide(self, step: Step, why: str) -> Verdict:
+    async def decide(self, step: Step, why: str, attempt: int) -> Verdict:
         """Park a step until a person decides about it."""
-        if not self._parked:
-            self._status_before = self._table.status
+        if step.number not in self.kept:  # else an earlier run had parked it
+            if not self._parked:
+                self.status_before = self._table.status
+            workflow.metric_meter().create_counter(_PARKED, "Steps that were parked for a person").add(1)
+            self._table.mark(step, f"parked: {why}")
+        self.kept[step.number] = Parked(why=why, attempt=attempt, attempts=step.attempts, since=step.since)
         self._parked[step.number] = step
-        workflow.metric_meter().create_counter(_PARKED, "Steps that were parked for a person").add(1)
-        self._table.mark(step, f"parked: {why}")
         self._table.set_status("parked")
-        await workflow.wait_condition(lambda: step.number in self._verdicts)
+        await self._table.decided(lambda: step.number in self._verdicts)
         verdict = self._verdicts.pop(step.number)
-        del self._parked[step.number]
+        del self._parked[step.number], self.kept[step.number]
         if not self._parked:
-            self._table.set_status(self._status_before)
+            self._table.set_status(self.status_before)
         return verdict
+
+    def taken_up(self, step: Step) -> Parked | None:
+        """Find a step that an earlier run of this saga had parked, and show it so."""
+        kept = self.kept.get(step.number)
+        if kept is not None:
+            step.attempts, step.since, step.state = kept.attempts, kept.since, f"parked: {kept.why}"
+        return kept
 
     def step_of(self, verdict: Verdict) -> Step:
         """Find the parked step that a verdict is about. Raises `ValueError`, in words for the person."""
@@ -65,15 +76,17 @@ class Desk:
         self._verdicts[step.number] = verdict
         return f"{verdict.action}: {step.name}"
 
-    async def ask(self, question: Question, within: timedelta | None) -> Answer:
+    async def ask(self, question: Question, within: timedelta | None, call: Entry) -> Answer:
         """Ask, and wait for the answer. Raises `NotInTime`."""
         if self.known_answers and self.known_answers[0].choice in question.choices:
             return self.known_answers.pop(0)  # what an earlier run of this saga was told
-        before, self.question = self._table.status, question
+        call.until = call.until or (workflow.now() + within if within else None)
+        before: Status = "running" if self._table.status == "asking" else self._table.status
+        self.question = question
         waits = f"an answer: {question.text} ({' | '.join(question.choices)})"
         self._table.set_status("asking")
         try:
-            await self._table.wait(waits, lambda: self._answer is not None or self.is_hurried, within)
+            await self._table.wait(waits, lambda: self._answer is not None or self.is_hurried, call.until)
         except asyncio.CancelledError:
             self.question = None
             raise

@@ -4,7 +4,9 @@ SagakitError
 ├── DomainError              the business says no: never retried, leads to compensation
 │   ├── StepRefused          a saga's step was refused by the aggregate that it went to
 │   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
-│   └── NotInTime            what a saga waited for did not come within its time
+│   ├── NotInTime            what a saga waited for did not come within its time
+│   ├── ChildCompensated     a saga that a saga began as its child was undone
+│   └── PayloadTooLarge      more than Temporal takes in one piece: it would be refused for ever
 ├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
 ├── LogWentBack              a checkpoint does not fit its log any more: stops, for a person to decide
 ├── NotSendable              an event that no broker takes, by its own fault: its stream waits for a person
@@ -76,6 +78,28 @@ class NotInTime(DomainError, code="not_in_time"):
         """Name it, and how long the saga waited."""
         super().__init__(f"{what} did not come within {within}")
         self.what, self.within = what, within
+
+
+class ChildCompensated(DomainError, code="child_compensated"):
+    """A saga that this one began as its child ended compensated: everything of it is undone."""
+
+    def __init__(self, child: str, reason: str) -> None:
+        """Name the child, and why it was undone."""
+        super().__init__(f"{child} was undone: {reason}")
+        self.child, self.reason = child, reason
+
+
+class PayloadTooLarge(DomainError, code="payload_too_large"):
+    """What a saga sends, takes with it or is told is more than Temporal takes; no other attempt would fare better."""
+
+    parks_at_once = True
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        """Name it, its size and the limit, in bytes."""
+        super().__init__(
+            f"{what} has {size} bytes, and Temporal takes {limit}: keep the large part elsewhere, and send its address"
+        )
+        self.what, self.size, self.limit, self.reason = what, size, limit, str(self)
 
 
 class InfrastructureError(SagakitError):

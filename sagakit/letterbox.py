@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit.carried import Entry
     from sagakit.errors import NotInTime
     from sagakit.messages import Event
     from sagakit.step_table import StepTable
@@ -43,37 +44,46 @@ class Letterbox:
         self._letters.sort(key=lambda letter: (letter[0].stream, letter[0].version))
         return True
 
+    def _place_of(self, event_type: type[E], match: Callable[[E], bool] | None) -> int | None:
+        return next(
+            (place for place, (_, e) in enumerate(self._letters) if isinstance(e, event_type) and (match is None or match(e))),
+            None,
+        )
+
     def take(self, event_type: type[E], match: Callable[[E], bool] | None) -> E | None:
         """Hand an event out, if one is here."""
-        for place, (_, event) in enumerate(self._letters):
-            if isinstance(event, event_type) and (match is None or match(event)):
-                del self._letters[place]
-                return event
-        return None
+        place = self._place_of(event_type, match)
+        return None if place is None else cast("E", self._letters.pop(place)[1])
 
-    async def expect(self, event_type: type[E], match: Callable[[E], bool] | None, within: timedelta | None) -> E:
+    def hand_over(self) -> tuple[tuple[Arrived, ...], tuple[str, ...]]:
+        """Name what nobody has taken, and what came before, for the run that goes on."""
+        return tuple(arrived for arrived, _ in self._letters), tuple(self._seen)
+
+    def take_up(self, letters: Iterable[tuple[Arrived, Event | None]], seen: Iterable[str]) -> None:
+        """Stand where an earlier run stood; what has reached this run already comes after it."""
+        came, self._seen = self._letters, dict.fromkeys(seen)
+        self._letters = [(arrived, event) for arrived, event in letters if event is not None]
+        for arrived, event in came:
+            self.put(arrived, event)
+
+    async def expect(self, event_type: type[E], match: Callable[[E], bool] | None, within: timedelta | None, call: Entry) -> E:
         """Wait until one is here. Raises `NotInTime`."""
-        found: list[E] = []
+        call.until = call.until or (workflow.now() + within if within else None)
+        waits = f"`{event_type.event_name}`" + (f" until {call.until:%Y-%m-%d %H:%M:%S}" if call.until else "")
 
         def is_here() -> bool:
-            event = self.take(event_type, match)
-            if event is not None:
-                found.append(event)
-            return bool(found) or self.is_hurried
+            return self.is_hurried or self._place_of(event_type, match) is not None
 
-        if is_here():
-            return _first(found, event_type, within)
-        waits = f"`{event_type.event_name}`" + (f" until {workflow.now() + within:%Y-%m-%d %H:%M:%S}" if within else "")
-        await self._table.wait(waits, is_here, within)
-        return _first(found, event_type, within)
+        is_over = is_here()  # then there is nothing to wait for
+        while True:
+            if not is_over:
+                await self._table.wait(waits, is_here, call.until)
+            if (event := self.take(event_type, match)) is not None:
+                return event
+            if is_over or self.is_hurried or (call.until is not None and workflow.now() >= call.until):
+                raise NotInTime(event_type.event_name, within)
 
     @property
     def unclaimed(self) -> tuple[str, ...]:
         """Name what came and was never waited for."""
         return tuple(f"{arrived.type} {arrived.id}" for arrived, _ in self._letters)
-
-
-def _first(found: list[E], event_type: type[E], within: timedelta | None) -> E:
-    if not found:  # nothing is waited for any more
-        raise NotInTime(event_type.event_name, within)
-    return found[0]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_type_hints
 
+from pydantic import TypeAdapter
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit.calls import END
+    from sagakit.carried import Carried, Entry
     from sagakit.course import Course, ForcedEnd
-    from sagakit.errors import DomainError, StepRefused
+    from sagakit.errors import DomainError, InvalidInput, StepRefused
+    from sagakit.handover import carry_through, take_up, taken_over
     from sagakit.messages import Event
     from sagakit.sending import recovery
     from sagakit.shielding import shielded
@@ -24,6 +30,7 @@ class HasCourse(Protocol):
     """What the end of a saga needs of it."""
 
     course: Course
+    starts_on: ClassVar[type[Event]]
     deadline: ClassVar[timedelta | None]
     cancels_on: ClassVar[frozenset[type[Event]]]
 
@@ -33,42 +40,66 @@ class HasCourse(Protocol):
     def receive_event(self, arrived: Arrived) -> None:
         """See `Saga.receive_event`."""
 
+    def event_of(self, arrived: Arrived) -> Event | None:
+        """See `Saga.event_of`."""
+
 
 def run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[SagaResult]]:
-    """Wrap the author's run method, so that it ends completed or compensated."""
+    """Wrap the author's run method, so that it ends completed or compensated, in as many runs as it takes."""
 
-    @functools.wraps(run)
-    async def to_an_outcome(self: HasCourse, event: Event) -> SagaResult:
-        self.course.table.show()
+    async def to_an_outcome(self: HasCourse, event: Event | bytes) -> SagaResult:
+        course = self.course
+        course.table.show()
+        carried = taken_over(event)
         try:
-            await _take_up(self)
-            await _in_time(self, run(self, event))  # type: ignore[arg-type]
+            carried = await _take_up(self, carried)
+            await _in_time(self, carried, run(self, *_arguments(self, run, event, carried)))  # type: ignore[arg-type]
+            _require_the_same_end(course)
         except workflow.NondeterminismError:
             raise
         except ForcedEnd as forced:
             return _end(self, "completed", str(forced))
         except BaseException as error:
             if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-                raise  # the worker evicts this instance; it is not the saga that ended
-            reason = _reason(self, error)
-            if self.course.is_after_pivot:
+                raise  # the worker evicts this instance, or the saga goes on in another run; it is not the saga that ended
+            reason = course.ending or _reason(self, error)
+            if course.is_after_pivot:
                 # Neither way is left: it ends for a person to see, not silently.
-                self.course.table.set_status("parked")
+                course.table.set_status("parked")
                 raise ApplicationError(f"failed behind its pivot: {reason}", type="BehindPivot") from error
+            course.ending = reason
             try:
-                await shielded(_compensate(self, reason))
+                await carry_through(course, carried, asyncio.create_task(_compensate(self, reason)), lambda: None)
             except ForcedEnd as forced:
                 return _end(self, "compensated", f"{reason}; {forced}")
             return _end(self, "compensated", reason)
         return _end(self, "completed", "")
 
-    to_an_outcome.__annotations__ = {**run.__annotations__, "return": SagaResult}
+    functools.update_wrapper(to_an_outcome, run)
+    first = list(inspect.signature(run).parameters)[1]
+    to_an_outcome.__annotations__ = {"event": run.__annotations__.get(first, Any), "return": SagaResult}
+    to_an_outcome.__signature__ = inspect.signature(to_an_outcome, follow_wrapped=False)  # type: ignore[attr-defined]
     return to_an_outcome
+
+
+def _require_the_same_end(course: Course) -> None:
+    if course.ending is not None:
+        raise workflow.NondeterminismError("the saga had come to its end in an earlier run, and now it goes another way")
+
+
+def _arguments(saga: HasCourse, run: Callable[..., Any], given: Event | bytes, carried: Carried) -> list[Any]:
+    event = saga.starts_on.model_validate_json(carried.event) if isinstance(given, bytes) else given
+    if carried.state is None:
+        return [event]
+    hints = [hint for name, hint in get_type_hints(run).items() if name != "return"]
+    if len(hints) < 2:  # noqa: PLR2004 the event, and what a chapter begins with
+        raise InvalidInput("the run method takes no second argument, which is what a new chapter begins with")
+    return [event, TypeAdapter(hints[1]).validate_json(carried.state)]
 
 
 async def _compensate(saga: HasCourse, reason: str) -> None:
     await saga.course.compensate()
-    await saga.compensated(reason)
+    await saga.course.calls.on_line(END, saga.compensated(reason))
 
 
 def _end(saga: HasCourse, status: Any, reason: str) -> SagaResult:
@@ -76,56 +107,59 @@ def _end(saga: HasCourse, status: Any, reason: str) -> SagaResult:
     return SagaResult(status=status, reason=reason, unmatched=saga.course.letters.unclaimed)
 
 
-async def _in_time(saga: HasCourse, work: Coroutine[Any, Any, None]) -> None:
+async def _in_time(saga: HasCourse, carried: Carried, work: Coroutine[Any, Any, None]) -> None:
     """Run the author's method; cancel it when its deadline is over, or a business event asks for it, before the pivot."""
-    task = asyncio.create_task(work)
-    watching = asyncio.create_task(_cancel_when_due(saga, task))
+    task = asyncio.create_task(saga.course.calls.on_line("run", work))
+    watching = asyncio.create_task(_cancel_when_due(saga, carried, task))
     try:
-        while not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                if not task.done():
-                    _stop(saga, task)
-            except Exception:  # noqa: BLE001, S110 it is raised below, by the task's result
-                pass
-        task.result()
-    finally:
+        await carry_through(saga.course, carried, task, lambda: _stop(saga, task))
+    except workflow.ContinueAsNewError:
+        raise  # nothing may be asked of Temporal any more
+    except BaseException:
         watching.cancel()
+        raise
+    watching.cancel()
 
 
-async def _take_up(saga: HasCourse) -> None:
-    """Take over what an earlier run was told, where this one is its recovery."""
-    found = saga.course.recovery = recovery()
-    if found is None:
-        return
+async def _take_up(saga: HasCourse, carried: Carried) -> Carried:
+    """Take over what an earlier run handed over, and what it was told, where this one is its recovery."""
+    found = recovery()
     wish = saga.course.cancelled_by  # of this run: it may have come before its first step
+    carried = carried if found is None else carried.later(workflow.now() - carried.at)
+    take_up(saga, carried)
+    if found is None:
+        return carried
+    saga.course.recovery = found.model_copy(update={"letters": (), "answers": ()})
     for arrived in found.letters:
         saga.receive_event(arrived)
     saga.course.cancelled_by = wish  # what an earlier run was asked to do, a person has decided about since
-    saga.course.desk.known_answers = list(found.answers)
+    saga.course.desk.known_answers += found.answers
     if found.way == "compensate":
         saga.course.look_back()
     about = "a saga that ended without an outcome"
-    await shielded(saga.course.record(found.way, about, found.actor, found.reason))
+    with suppress(asyncio.CancelledError):
+        await shielded(saga.course.record(found.way, about, found.actor, found.reason), Entry(label="recovery"))
+    return carried
 
 
 def _stop(saga: HasCourse, task: asyncio.Task[None]) -> None:
+    saga.course.is_stopped = True
     if saga.course.recovery is None:
         task.cancel()
     else:
         saga.course.look_back()
 
 
-async def _cancel_when_due(saga: HasCourse, task: asyncio.Task[None]) -> None:
+async def _cancel_when_due(saga: HasCourse, carried: Carried, task: asyncio.Task[None]) -> None:
     course = saga.course
+    left = None if saga.deadline is None else max(carried.began + saga.deadline - workflow.now(), timedelta(milliseconds=1))
     try:
         await workflow.wait_condition(
-            lambda: course.cancelled_by is not None, timeout=saga.deadline, timeout_summary="the saga's deadline"
+            lambda: course.cancelled_by is not None, timeout=left, timeout_summary="the saga's deadline"
         )
     except TimeoutError:
         course.cancelled_by = f"its deadline of {saga.deadline}"
-    if not course.is_after_pivot:  # behind it neither undoes anything
+    if not course.is_after_pivot and not course.is_stopped:  # behind it neither undoes anything
         _stop(saga, task)
 
 

@@ -8,28 +8,31 @@ after Richardson, Microservices Patterns, chapter 4.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit import author_calls
+    from sagakit.author_calls import waited_for
     from sagakit.course import Course, all_of
     from sagakit.errors import InvalidInput
     from sagakit.messages import Command, Event
     from sagakit.outcomes import run_to_an_outcome
     from sagakit.sending import request_of
     from sagakit.shielding import shielded
-    from sagakit.steps import Answer, Arrived, Question, StepReply, Undo, Verdict, Wish
+    from sagakit.steering import Steered
+    from sagakit.steps import Answer, Question, StepReply, Undo
 
 E = TypeVar("E", bound=Event)
 _group: ContextVar[int | None] = ContextVar("group", default=None)
 
 
-class Saga:
+class Saga(Steered):
     """The base of every saga: ``class OrderFulfilment(Saga, starts_on=OrderPlaced, key="order_id")``.
 
     Delivery: the saga runs once per ``<saga>/<key>``; each step takes effect at most once, and is retried until its fate
@@ -39,10 +42,9 @@ class Saga:
     saga_name: ClassVar[str]
     starts_on: ClassVar[type[Event]]
     key_field: ClassVar[str]
-    expects: ClassVar[Mapping[type[Event], str]]
-    cancels_on: ClassVar[frozenset[type[Event]]]
     deadline: ClassVar[timedelta | None]
     patience: ClassVar[timedelta]
+    run_events: ClassVar[int | None]
 
     def __init_subclass__(
         cls,
@@ -54,18 +56,20 @@ class Saga:
         cancels_on: Mapping[type[Event], str] | None = None,
         deadline: timedelta | None = None,
         patience: timedelta = timedelta(hours=1),
+        run_events: int | None = None,
     ) -> None:
         """Take the event the saga starts on and its field that names the instance; wrap the run method.
 
         ``expects`` are the events that it may wait for, each with the field that names the instance; those of ``cancels_on``
         make it compensate, as long as it is before its pivot. Past the ``deadline`` it compensates as well. A step that
         has to succeed (the pivot, an undo, what is behind the pivot) is tried for ``patience``, then parked for a person.
+        A saga goes on in a new run of its workflow once its history is long: as Temporal suggests, or at ``run_events`` events.
         """
         snake = "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
         cls.saga_name, cls.starts_on, cls.key_field = name or snake, starts_on, key
         cls.expects = {**(expects or {}), **(cancels_on or {})}
         cls.cancels_on = frozenset(cancels_on or ())
-        cls.deadline, cls.patience = deadline, patience
+        cls.deadline, cls.patience, cls.run_events = deadline, patience, run_events
         for event, field in {starts_on: key, **cls.expects}.items():
             if field not in event.model_fields:
                 raise InvalidInput(f"{cls.__name__}: {field!r} is not a field of {event.__name__}")
@@ -77,7 +81,7 @@ class Saga:
 
     def __init__(self) -> None:
         """Begin with no step done. A saga's own ``__init__`` calls this one."""
-        self.course = Course(self.saga_name, self.patience)
+        self.course = Course(self.saga_name, self.patience, self.run_events)
 
     @classmethod
     def workflow_id(cls, event: Event) -> str:
@@ -105,10 +109,13 @@ class Saga:
             return StepReply(done=0)
         name, group = commands[0].command_name, _group.get()
         kind = self.course.kind_of(name, commands, undos, pivot=pivot, group=group)
-        step = self.course.table.begin(name, len(commands), kind, group)
+        call = self.course.calls.begin(f"step {name}")
+        step = self.course.table.begin(name, len(commands), kind, group, call)
         key = f"{workflow.info().workflow_id}/{step.number}"
         if undos:
             self.course.undos.append(Undo(step, key, undos))
+        if not call.is_open:
+            return self.course.retold(call, step)
         request = request_of(self.saga_name, commands, key)
         if kind != "retriable":
             request = self.course.looked_up(request)
@@ -117,12 +124,11 @@ class Saga:
         else:
             sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.
-        reply, is_cancelled = await shielded(sending)
-        self.course.is_after_pivot = self.course.is_after_pivot or pivot
-        self.course.table.mark(step, "done")
-        if is_cancelled and not self.course.is_after_pivot:
-            raise asyncio.CancelledError
-        return reply
+        with self.course.calls.noted(call):
+            reply = await shielded(sending, call)
+            self.course.table.mark(step, "done", call=call)
+            call.outcome = reply.model_dump_json()
+        return self.course.retold(call, step)
 
     async def together(self, *steps: Coroutine[Any, Any, StepReply]) -> list[StepReply]:
         """Take steps side by side: ``await self.together(self.step(...), self.step(...))``.
@@ -130,15 +136,15 @@ class Saga:
         When one fails, the others are waited for, so that the fate of each is known; then the first failure is raised. The
         undos of a group go side by side as well.
         """
-        self.course.groups += 1
-        token = _group.set(self.course.groups)
+        call = self.course.calls.begin("together")
+        token = _group.set(self.course.group_of(call))
         try:
-            tasks = [asyncio.create_task(step) for step in steps]
+            tasks = self.course.calls.side_by_side(steps)
         finally:
             _group.reset(token)
-        replies, is_cancelled = await shielded(all_of(tasks))
-        if is_cancelled and not self.course.is_after_pivot:
-            raise asyncio.CancelledError
+        with self.course.calls.noted(call):
+            replies = await shielded(all_of(tasks), call)
+        self.course.require_no_cancellation(call)
         return replies
 
     async def expect(
@@ -150,93 +156,68 @@ class Saga:
         """
         if event_type not in self.expects:
             raise InvalidInput(f"{self.saga_name} does not say in expects= which field of {event_type.__name__} names it")
-        waiting = self.course.letters.expect(event_type, match, within)
-        return (await shielded(waiting))[0] if self.course.is_after_pivot else await waiting
+        return await waited_for(
+            self.course,
+            f"expect {event_type.event_name}",
+            event_type,
+            lambda call: self.course.letters.expect(event_type, match, within, call),
+        )
 
     async def ask_person(self, question: str, choices: Sequence[str], *, within: timedelta | None = None) -> Answer:
         """Ask a person, who answers by `sagas answer`; return who chose what, and why. Raises `NotInTime`."""
         if len(set(choices)) <= 1:
             raise InvalidInput(f"{question!r}: a question needs two choices or more")
-        asking = self.course.desk.ask(Question(text=question, choices=tuple(choices)), within)
-        answer = (await shielded(asking))[0] if self.course.is_after_pivot else await asking
-        await shielded(self.course.record(f"answer {answer.choice}", question, answer.actor, answer.reason))
-        return answer
+        return await author_calls.ask(self.course, Question(text=question, choices=tuple(choices)), within)
 
-    @staticmethod
-    def patched(change: str) -> bool:
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait for some time. Use no other sleep: this one knows what is left of it when a long saga goes on in a new run."""
+        await author_calls.sleep(self.course, duration)
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Wait for a moment, given with its time zone; one that is over is no wait."""
+        await self.sleep(max(moment - self.now(), timedelta(0)))
+
+    def now(self) -> datetime:
+        """Read the time (UTC): the same that the saga read before, where it goes on in a new run. Use no other clock."""
+        return author_calls.now(self.course)
+
+    @property
+    def random(self) -> Random:
+        """Draw what is to stay the same in every run: seeded by the workflow's id, so never use it for secrets."""
+        return self.course.random
+
+    async def new_chapter(self, state: Any = None) -> NoReturn:
+        """Begin the run method anew with ``state`` as its second argument: how a saga lives for years. Never returns.
+
+        Nothing of the chapters before can be undone any more, the pivot is ahead again and the deadline counts anew; the
+        events that nobody waited for yet are kept, and steps go on counting, so that no key comes twice. A cancellation that
+        came behind the pivot compensates the new chapter as it begins.
+        """
+        await author_calls.new_chapter(self.course, state)
+        raise AssertionError("the run has ended")
+
+    def patched(self, change: str) -> bool:
         """Tell whether a saga begins, or is still to come to, a change of its code: an open one keeps to the old way.
 
         Write ``if self.patched("insure"): await self.step(...)``; drop it once no saga from before is open (`sagas gate`).
         """
-        return workflow.patched(change)
+        return self.course.calls.patched(change, workflow.patched)
 
     async def conclude(self, command: Command) -> StepReply:
         """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
-        step = self.course.table.begin(command.command_name, 1, "retriable")
+        call = self.course.calls.begin(f"conclude {command.command_name}")
+        step = self.course.table.begin(command.command_name, 1, "retriable", None, call)
+        if not call.is_open:
+            return self.course.retold(call, step)
         request = request_of(self.saga_name, [command], f"{workflow.info().workflow_id}/{step.number}")
-        reply = await self.course.until_decided(step, command, request, self.patience)
-        self.course.table.mark(step, "done")
+        with self.course.calls.noted(call):
+            reply = await self.course.until_decided(step, command, request, self.patience)
+            self.course.table.mark(step, "done", call=call)
+            call.outcome = reply.model_dump_json()
         return reply
 
     async def compensated(self, reason: str) -> None:
         """Say what else has to happen once every step is undone, as `conclude` steps; nothing by default."""
-
-    @workflow.signal(name="sagakit_event", description="An event that this saga may wait for")
-    def receive_event(self, arrived: Arrived) -> None:
-        """Take an event in; a repeated one changes nothing."""
-        event_type = next(
-            (e for e in self.expects if (e.event_name, e.schema_version) == (arrived.type, arrived.schema_version)), None
-        )
-        if event_type is None:
-            workflow.logger.error("an event that this saga does not know: %s", arrived.type)
-            return
-        if self.course.letters.put(arrived, event_type.model_validate_json(arrived.data)) and event_type in self.cancels_on:
-            self.course.cancelled_by = arrived.type
-
-    @workflow.update(
-        name="decide_parked_step", description="Retry, skip or supply the step that the saga is parked at, or end it"
-    )
-    async def decide_parked_step(self, verdict: Verdict) -> str:
-        """Take a person's decision about a parked step."""
-        return self.course.desk.take_verdict(verdict)
-
-    @decide_parked_step.validator
-    def _check_verdict(self, verdict: Verdict) -> None:
-        self.course.desk.step_of(verdict)
-
-    @workflow.update(name="answer_question", description="Answer what the saga asks")
-    async def answer_question(self, answer: Answer) -> str:
-        """Take a person's answer."""
-        return self.course.desk.take_answer(answer)
-
-    @answer_question.validator
-    def _check_answer(self, answer: Answer) -> None:
-        self.course.desk.check_answer(answer)
-
-    @workflow.update(name="cancel_saga", description="Undo what was done, as long as the saga is before its pivot")
-    async def cancel_saga(self, wish: Wish) -> str:
-        """Make the saga compensate because a person wants it."""
-        self.course.cancelled_by = f"{wish.actor}: {wish.reason}"
-        await self.course.record("cancel", self.saga_name, wish.actor, wish.reason)
-        return "cancelled"
-
-    @cancel_saga.validator
-    def _check_cancel(self, wish: Wish) -> None:
-        if not wish.actor.strip() or not wish.reason.strip():
-            raise ValueError("a decision needs an actor and a reason")
-        if self.course.is_after_pivot:
-            raise ValueError("the saga is behind its pivot: what is done cannot be undone any more")
-
-    @workflow.query(name="steps", description="The steps so far, and how the saga stands")
-    def show_steps(self) -> dict[str, Any]:
-        """Tell how the saga stands."""
-        question = self.course.desk.question
-        return {
-            "status": self.course.table.status,
-            "after_pivot": self.course.is_after_pivot,
-            "steps": [vars(step) for step in self.course.table.steps],
-            "question": question.model_dump() if question else None,
-        }
 
 
 def _batch(commands: Command | Sequence[Command] | None) -> list[Command]:

@@ -14,12 +14,21 @@ with workflow.unsafe.imports_passed_through():
     from opentelemetry import trace
     from opentelemetry.trace import StatusCode
 
-    from sagakit.errors import StepRefused, StepTimedOut
+    from sagakit.errors import PayloadTooLarge, StepRefused, StepTimedOut
     from sagakit.messages import Command
     from sagakit.steps import RECOVERY, Recovery, StepReply, StepRequest
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=60)
 _RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20))
+
+_LIMIT_BYTES = 2_000_000
+"""Temporal refuses a command with more than 2 MiB of payload, and would be asked again for ever; some is left for a codec."""
+
+
+def require_size(what: str, size: int) -> None:
+    """Raise `PayloadTooLarge` for more bytes than Temporal takes."""
+    if size > _LIMIT_BYTES:
+        raise PayloadTooLarge(what, size, _LIMIT_BYTES)
 
 
 def recovery() -> Recovery | None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
 
-async def shielded(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
-    """Finish the work whatever happens to the caller; answer whether the caller was cancelled meanwhile."""
-    task, is_cancelled = asyncio.create_task(work), False
+class Cancellable(Protocol):
+    """Something that remembers that it was to be cut off."""
+
+    is_cancelled: bool
+
+
+async def shielded(work: Coroutine[Any, Any, T], call: Cancellable) -> T:
+    """Finish the work whatever happens to the caller; note in the call that the caller was cancelled meanwhile."""
+    task = asyncio.create_task(work)
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            is_cancelled = True
+            call.is_cancelled = True
             if task.cancelled():
                 raise
         except Exception:  # noqa: BLE001, S110 it is raised below, by the task's result
             pass
-    return task.result(), is_cancelled
+    return task.result()

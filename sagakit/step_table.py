@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sagakit.carried import Entry
     from sagakit.steps import SAGA_STATUS, Kind, Status, Step
 
 _HEAD = "| # | step | commands | kind | state | tries | since |\n|---|---|---|---|---|---|---|"
+
+_SHOWN = 100
+_SHORTEST = timedelta(milliseconds=1)
 
 
 class StepTable:
@@ -21,20 +26,28 @@ class StepTable:
         """Begin with no step."""
         self._name = saga_name
         self._waits: list[str] = []
+        self._ready: list[Callable[[], bool]] = []
+        self.count = 0
+        self.origin = ""
         self.steps: list[Step] = []
         self.status: Status = "running"
 
-    def begin(self, name: str, items: int, kind: Kind, group: int | None = None) -> Step:
-        """Write a new step down; its number is its place."""
-        step = Step(len(self.steps) + 1, name, items, kind, group, since=_now())
-        self.steps.append(step)
+    def begin(self, name: str, items: int, kind: Kind, group: int | None, call: Entry) -> Step:
+        """Write a step down: a new one under the next number, or one of an earlier run under the number it had."""
+        if call.number is None:
+            self.count += 1
+            call.number, call.since = self.count, _now()
+        step = Step(call.number, name, items, kind, group, since=call.since, attempts=call.attempts)
+        insort(self.steps, step, key=_number)
         self.show()
         return step
 
-    def mark(self, step: Step, state: str, *, attempts: int | None = None) -> None:
-        """Say how a step stands."""
+    def mark(self, step: Step, state: str, *, attempts: int | None = None, call: Entry | None = None) -> None:
+        """Say how a step stands; with ``call`` it is its last word, which is kept for later runs."""
         step.state, step.since = state, _now()
         step.attempts = attempts or step.attempts
+        if call is not None:
+            call.since, call.attempts = step.since, step.attempts
         self.show()
 
     def set_status(self, status: Status) -> None:
@@ -44,30 +57,51 @@ class StepTable:
             workflow.upsert_search_attributes([SAGA_STATUS.value_set(status)])
         self.show()
 
-    async def wait(self, what: str, is_here: Callable[[], bool], within: timedelta | None) -> None:
-        """Wait for a condition, in sight: until it holds, or its time is over."""
+    async def wait(self, what: str, is_here: Callable[[], bool], until: datetime | None = None) -> None:
+        """Wait for a condition, in sight: until it holds, or its time is over. The condition must change nothing."""
         self._waits.append(what)
+        self._ready.append(is_here)
         self.show()
+        within = None if until is None else max(until - workflow.now(), _SHORTEST)
         # No `finally`: a saga that is evicted from a worker's cache ends here too, and may show nothing any more.
         try:
             await workflow.wait_condition(is_here, timeout=within, timeout_summary=what[:200])
         except TimeoutError:
             pass
         except asyncio.CancelledError:
-            self._waits.remove(what)
+            self._no_longer(what, is_here)
             raise
-        self._waits.remove(what)
+        self._no_longer(what, is_here)
         self.show()
+
+    async def decided(self, is_here: Callable[[], bool]) -> None:
+        """Wait for a condition that is shown elsewhere."""
+        self._ready.append(is_here)
+        await workflow.wait_condition(is_here)
+        self._ready.remove(is_here)
+
+    def _no_longer(self, what: str, is_here: Callable[[], bool]) -> None:
+        self._waits.remove(what)
+        self._ready.remove(is_here)
+
+    @property
+    def is_anything_here(self) -> bool:
+        """Tell whether something that is waited for has come, and is about to be taken."""
+        return any(is_here() for is_here in self._ready)
 
     def show(self) -> None:
         """Set the workflow's current details."""
         rows = "\n".join(
             f"| {s.number} | `{s.name}` | {s.items} | {s.kind}{f', side by side {s.group}' if s.group else ''} | {s.state} "
             f"| {s.attempts} | {s.since} |"
-            for s in self.steps
+            for s in self.steps[-_SHOWN:]
         )
         waits = "".join(f"\n\nWaits for {what}" for what in self._waits)
-        workflow.set_current_details(f"**{self._name}**: {self.status}{waits}\n\n{_HEAD}\n{rows}")
+        workflow.set_current_details(f"**{self._name}**: {self.status}{self.origin}{waits}\n\n{_HEAD}\n{rows}")
+
+
+def _number(step: Step) -> int:
+    return step.number
 
 
 def _now() -> str:

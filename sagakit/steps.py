@@ -91,6 +91,12 @@ class Answer(BaseModel):
     reason: str
 
 
+class Slept(BaseModel):
+    """What a sleep comes to."""
+
+    model_config = ConfigDict(frozen=True)
+
+
 class Wish(BaseModel):
     """Who wants something of a saga, and why."""
 

@@ -15,7 +15,6 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -27,6 +26,7 @@ from temporalio.converter import (
 )
 
 from sagakit.errors import UnreadablePayload
+from sagakit.temporal import payloads
 from sagakit.temporal.keyring import Keyring
 
 ENCODING = b"binary/encrypted"
@@ -101,9 +101,9 @@ def _authenticated(metadata: dict[str, bytes]) -> bytes:
 def data_converter(codec_keys: str | None, namespace: str) -> DataConverter:
     """Make the converter of every client: JSON by pydantic; encrypted when there are keys. Raises `WrongSettings`."""
     if codec_keys is None:
-        return pydantic_data_converter
+        return payloads.converter
     return dataclasses.replace(
-        pydantic_data_converter,
+        payloads.converter,
         payload_codec=EncryptionCodec(Keyring.parse(codec_keys), namespace),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )

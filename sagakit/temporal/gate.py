@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
@@ -16,6 +15,7 @@ from temporalio.worker import Replayer
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.service import ServiceMap
 from sagakit.steps import SAGA_STATUS
+from sagakit.temporal import payloads
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
 
@@ -41,7 +41,7 @@ class Replayed:
 class Gate:
     """Replays histories with the sagas of a list of services."""
 
-    def __init__(self, services: ServiceMap, converter: DataConverter = pydantic_data_converter) -> None:
+    def __init__(self, services: ServiceMap, converter: DataConverter = payloads.converter) -> None:
         """Take the services, and what reads the histories' payloads. Raises `InvalidInput` when none of them has a saga."""
         if not any(service.sagas for service in services.services):
             raise InvalidInput("there is no saga in this list of services: nothing could be replayed")

@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from sagakit.errors import InvalidInput
@@ -26,6 +25,7 @@ from sagakit.messages import Event
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
+from sagakit.temporal import payloads
 from sagakit.temporal.attributes import first_attributes
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
@@ -33,6 +33,10 @@ from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
 
 _QUEUE = "rehearsal"
+# A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
+_SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdReuseMinimalInterval="0s"')
+_SKIPS = TimeSkippingConfig(max_session_skip_count=1_000_000)
+_PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
 _LOOK_SECONDS = 0.02
 
 
@@ -219,18 +223,24 @@ async def _ended(conducting: asyncio.Task[bool]) -> bool:
 
 
 @asynccontextmanager
-async def rehearsing(services: Sequence[Service], binary: Path | None = None) -> AsyncIterator[Stage]:
-    """Start a server that skips time, and open a stage on it. Raises `TemporalUnavailable`, `InvalidInput`."""
+async def rehearsing(services: Sequence[Service], binary: Path | None = None, *, is_prompt: bool = False) -> AsyncIterator[Stage]:
+    """Start a server that skips time, and open a stage on it. Raises `TemporalUnavailable`, `InvalidInput`.
+
+    It fires a timer up to a second late, in which a rehearsed person answers. With ``is_prompt`` ten years of monthly waits pass
+    in seconds; a question with a time of its own is then over before anybody answers.
+    """
     if not any(service.sagas for service in services):
         raise InvalidInput("there is no saga to rehearse in this list of services")
     require_replay_safe_tracing()
+    settings = (*_SKIPS_TIME, _PROMPT) if is_prompt else _SKIPS_TIME
     found = binary or await find_binary(None, lambda _: None)
     environment = await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=_SKIPS,
         dev_server_existing_path=str(found),
         dev_server_startup_timeout=timedelta(seconds=30),
-        dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
+        dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
         search_attributes=[SAGA_STATUS, CORRELATION_ID],
-        data_converter=pydantic_data_converter,
+        data_converter=payloads.converter,
         plugins=[OpenTelemetryPlugin()],
     )
     async with environment:
