@@ -33,6 +33,8 @@ bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEX
 
 record-histories: set-up-dev ## record the ways of sagas that tests/replay has not yet
 	@$(run) -m tests.replay.record
+diagrams: set-up-dev ## draw the sagas of the example anew, from their rehearsals
+	@$(run) -m worker sagas diagram --into docs/order-sagas.md
 chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
 	@$(if $(ARGS),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
@@ -60,4 +62,4 @@ lock: set-up-dev ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
 
-.PHONY: help set-up set-up-dev demo start test test-fast bench chaos record-histories check format up down lock
+.PHONY: help set-up set-up-dev demo start test test-fast bench chaos record-histories diagrams check format up down lock

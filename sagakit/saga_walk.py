@@ -15,7 +15,9 @@ from sagakit.saga_commands import CommandReader, Commands
 
 NOWHERE, BEFORE, BEHIND = 0, 1, 2
 _DEEPEST = 8
-_DURABLE = frozenset({"step", "together", "expect", "ask_person", "conclude", "compensated"})
+_DURABLE = frozenset(
+    {"step", "together", "expect", "ask_person", "conclude", "compensated", "new_chapter", "sleep", "sleep_until"}
+)
 _SWALLOWING = frozenset({"BaseException", "CancelledError"})
 Note = Callable[[ast.AST, str, bool], None]
 
@@ -198,6 +200,8 @@ class Walk:
             expected = self._reader.value(call.args[0]) if call.args else None
             if isinstance(expected, type) and issubclass(expected, Event) and expected not in self._expects:
                 self._wrong(call, f"it expects {expected.event_name}, which the saga does not list in expects=")
+        elif name == "new_chapter":
+            self._at = NOWHERE  # it begins at the top again, before the pivot
         elif name in self._methods:
             self.method(name)
 

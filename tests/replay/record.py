@@ -14,7 +14,7 @@ from typing import Any
 
 from sagakit import Event, Saga
 from sagakit.testing import Fault, rehearsing
-from tests.replay.samples import ORDER, RETURN
+from worker.rehearsals import ORDER, RETURN
 from worker.services import SERVICES
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn

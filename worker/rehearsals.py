@@ -1,4 +1,4 @@
-"""An order and a return, small but whole."""
+"""What each saga is rehearsed with: an order and a return, small but whole. Diagrams, tests and recorded histories share it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from decimal import Decimal
 
 from aggregates.order import OrderLine, OrderPlaced
 from aggregates.order_return import ReturnLine, ReturnOpened
+from sagakit.testing import Rehearsal
+from workflows.order_fulfilment import OrderFulfilment
+from workflows.order_return import TakeReturn
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRICE = Decimal("2.50")
@@ -26,3 +29,4 @@ RETURN = ReturnOpened(
     lines=(ReturnLine(product="a", quantity=1, unit_price=PRICE),),
     refund=PRICE,
 )
+REHEARSALS = (Rehearsal(OrderFulfilment, ORDER), Rehearsal(TakeReturn, RETURN))
