@@ -67,6 +67,8 @@ async def new_chapter(course: Course, state: object) -> None:
     """Wait for the run that begins the author's method anew; it is this one's end."""
     if len(course.calls.lines) > 1:
         raise InvalidInput("a new chapter begins with nothing going on side by side")
+    if course.is_undoable:
+        raise InvalidInput("no new chapter in a child that its parent may have to undo: begin the child with pivot=True")
     written = to_json(state).decode()
     require_size("the state of a new chapter", len(written))
     call = course.calls.begin("new chapter")

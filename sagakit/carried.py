@@ -23,6 +23,7 @@ class Entry(BaseModel):
     attempts: int = 1
     is_open: bool = True
     is_cancelled: bool = False
+    is_sent: bool = False
     outcome: str | None = None
     failure: tuple[str, tuple[Fact, ...]] | None = None
 

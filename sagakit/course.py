@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.saga_journal import RECORD_DECISION, Decision
     from sagakit.sending import request_of, send
     from sagakit.step_table import StepTable
-    from sagakit.steps import Kind, Recovery, Step, StepReply, StepRequest, Undo, Verdict
+    from sagakit.steps import UNDOABLE, Kind, Recovery, Step, StepReply, StepRequest, Undo, Verdict
 
 
 class ForcedEnd(Exception):
@@ -55,6 +55,7 @@ class Course:
         self.undone: set[int] = set()
         self.chapter = 1
         self.serves: Callable[[str], bool] = lambda _: True
+        self.queue_of_saga: Callable[[str], str | None] = lambda _: None
 
     def look_back(self) -> None:
         """Do nothing new from here on: look up what was done, wait for nothing, and undo from the first step that was not done.
@@ -122,14 +123,30 @@ class Course:
         """Infer the kind of a step from how it is written. Raises `InvalidInput` for one that cannot be."""
         if self.is_after_pivot and (undos or pivot):
             raise InvalidInput(f"{name}: nothing compensable, and no second pivot, behind the pivot")
-        if pivot and (undos or group is not None):
-            raise InvalidInput(f"{name}: the pivot has no undo, and no step beside it")
+        if pivot and undos:
+            raise InvalidInput(f"{name}: the pivot has no undo")
+        if pivot:
+            self.require_pivot(name, group)
         if undos and len(undos) != len(commands):
             raise InvalidInput(f"{name}: {len(commands)} commands, but {len(undos)} undo commands")
         for command in (*commands[:1], *undos[:1]):
             if not self.serves(command.command_name):
                 raise InvalidInput(f"{name}: no service in the list of services handles {command.command_name}")
         return "pivot" if pivot else "retriable" if self.is_after_pivot else "compensable" if undos else "read-only"
+
+    def require_pivot(self, name: str, group: int | None) -> None:
+        """Raise `InvalidInput` where no pivot may stand."""
+        if self.is_after_pivot:
+            raise InvalidInput(f"{name}: nothing compensable, and no second pivot, behind the pivot")
+        if group is not None:
+            raise InvalidInput(f"{name}: the pivot has no step beside it")
+        if self.is_undoable:
+            raise InvalidInput(f"{name}: no pivot in a child that its parent may have to undo: begin the child with pivot=True")
+
+    @property
+    def is_undoable(self) -> bool:
+        """Tell whether a parent may have this saga undone once it has ended."""
+        return bool(workflow.memo_value(UNDOABLE, False))  # noqa: FBT003 the SDK's signature
 
     def looked_up(self, request: StepRequest) -> StepRequest:
         """Turn a request into one that does nothing new, where that is called for."""
@@ -196,6 +213,12 @@ class Course:
             await all_of([asyncio.create_task(self._undo(undo)) for undo in batch])
 
     async def _undo(self, undo: Undo) -> StepReply:
+        if undo.by is not None:
+            self.table.mark(undo.step, "being undone")
+            await undo.by()
+            self.undone.add(undo.step.number)
+            self.table.mark(undo.step, "undone")
+            return StepReply(done=1)
         request = request_of(self.name, undo.commands, undo.key).model_copy(update={"is_undo": True})
         self.table.mark(undo.step, "being undone", attempts=1)
         reply = await self.until_decided(undo.step, undo.commands[0], request, self.patience)

@@ -57,7 +57,8 @@ def take_up(saga: Continuing, carried: Carried) -> None:
         course.look_back()
 
 
-def _given_on(course: Course, carried: Carried) -> Carried:
+def given_on(course: Course, carried: Carried) -> Carried:
+    """Gather what the next run takes over; it is also what undoing a saga that has ended takes."""
     letters, seen = course.letters.hand_over()
     kept: dict[str, Any] = {
         "event": carried.event,
@@ -111,7 +112,7 @@ async def carry_through(course: Course, carried: Carried, task: asyncio.Task[Any
 
 
 def _go_on(course: Course, carried: Carried) -> None:
-    data = _given_on(course, carried).packed()
+    data = given_on(course, carried).packed()
     try:
         require_size("what this saga has to take along (let it begin a new chapter now and then)", len(data))
     except PayloadTooLarge as error:

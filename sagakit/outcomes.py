@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -19,11 +20,11 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.carried import Carried, Entry
     from sagakit.course import Course, ForcedEnd
     from sagakit.errors import DomainError, InvalidInput, StepRefused
-    from sagakit.handover import carry_through, take_up, taken_over
+    from sagakit.handover import carry_through, given_on, take_up, taken_over
     from sagakit.messages import Event
     from sagakit.sending import recovery
     from sagakit.shielding import shielded
-    from sagakit.steps import NOT_DONE, Arrived, SagaResult
+    from sagakit.steps import NOT_DONE, PARENT, Arrived, SagaResult
 
 
 class HasCourse(Protocol):
@@ -54,11 +55,12 @@ def run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Await
         try:
             carried = await _take_up(self, carried)
             await _in_time(self, carried, run(self, *_arguments(self, run, event, carried)))  # type: ignore[arg-type]
-            _require_the_same_end(course)
+            if course.ending is not None:  # a parent has it undone, or its code was changed since it came to its end
+                return await _compensated(self, carried, course.ending)
         except workflow.NondeterminismError:
             raise
         except ForcedEnd as forced:
-            return _end(self, "completed", str(forced))
+            return _end(self, carried, "completed", str(forced))
         except BaseException as error:
             if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
                 raise  # the worker evicts this instance, or the saga goes on in another run; it is not the saga that ended
@@ -67,24 +69,14 @@ def run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Await
                 # Neither way is left: it ends for a person to see, not silently.
                 course.table.set_status("parked")
                 raise ApplicationError(f"failed behind its pivot: {reason}", type="BehindPivot") from error
-            course.ending = reason
-            try:
-                await carry_through(course, carried, asyncio.create_task(_compensate(self, reason)), lambda: None)
-            except ForcedEnd as forced:
-                return _end(self, "compensated", f"{reason}; {forced}")
-            return _end(self, "compensated", reason)
-        return _end(self, "completed", "")
+            return await _compensated(self, carried, reason)
+        return _end(self, carried, "completed", "")
 
     functools.update_wrapper(to_an_outcome, run)
     first = list(inspect.signature(run).parameters)[1]
     to_an_outcome.__annotations__ = {"event": run.__annotations__.get(first, Any), "return": SagaResult}
     to_an_outcome.__signature__ = inspect.signature(to_an_outcome, follow_wrapped=False)  # type: ignore[attr-defined]
     return to_an_outcome
-
-
-def _require_the_same_end(course: Course) -> None:
-    if course.ending is not None:
-        raise workflow.NondeterminismError("the saga had come to its end in an earlier run, and now it goes another way")
 
 
 def _arguments(saga: HasCourse, run: Callable[..., Any], given: Event | bytes, carried: Carried) -> list[Any]:
@@ -97,14 +89,26 @@ def _arguments(saga: HasCourse, run: Callable[..., Any], given: Event | bytes, c
     return [event, TypeAdapter(hints[1]).validate_json(carried.state)]
 
 
+async def _compensated(saga: HasCourse, carried: Carried, reason: str) -> SagaResult:
+    course = saga.course
+    course.ending = reason
+    try:
+        await carry_through(course, carried, asyncio.create_task(_compensate(saga, reason)), lambda: None)
+    except ForcedEnd as forced:
+        reason = f"{reason}; {forced}"
+    return _end(saga, carried, "compensated", reason)
+
+
 async def _compensate(saga: HasCourse, reason: str) -> None:
     await saga.course.compensate()
     await saga.course.calls.on_line(END, saga.compensated(reason))
 
 
-def _end(saga: HasCourse, status: Any, reason: str) -> SagaResult:
+def _end(saga: HasCourse, carried: Carried, status: Any, reason: str) -> SagaResult:
     saga.course.table.set_status(status)
-    return SagaResult(status=status, reason=reason, unmatched=saga.course.letters.unclaimed)
+    is_child = workflow.memo_value(PARENT, None) is not None
+    journal = b64encode(given_on(saga.course, carried).packed()).decode() if is_child else ""
+    return SagaResult(status=status, reason=reason, unmatched=saga.course.letters.unclaimed, journal=journal)
 
 
 async def _in_time(saga: HasCourse, carried: Carried, work: Coroutine[Any, Any, None]) -> None:
@@ -152,7 +156,9 @@ def _stop(saga: HasCourse, task: asyncio.Task[None]) -> None:
 
 async def _cancel_when_due(saga: HasCourse, carried: Carried, task: asyncio.Task[None]) -> None:
     course = saga.course
-    left = None if saga.deadline is None else max(carried.began + saga.deadline - workflow.now(), timedelta(milliseconds=1))
+    left = None
+    if saga.deadline is not None and course.ending is None:
+        left = max(carried.began + saga.deadline - workflow.now(), timedelta(milliseconds=1))
     try:
         await workflow.wait_condition(
             lambda: course.cancelled_by is not None, timeout=left, timeout_summary="the saga's deadline"

@@ -39,6 +39,7 @@ from sagakit.system import OpenService, System
 from sagakit.temporal.activities import command_activities
 from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
+from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.journal import recording
 from sagakit.temporal.plugin import CommandRouting
@@ -188,7 +189,7 @@ class Runtime:
             activities += command_activities(service, opened.repository, settings.batch_concurrency)
         if "sagas" in self._roles:
             activities += service.activities
-            activities += [recording(opened.store)] if service.sagas else []
+            activities += [recording(opened.store), outcome_of_child(self._client)] if service.sagas else []
         workflows = list(service.sagas) if "sagas" in self._roles else []
         if not activities and not workflows:
             return

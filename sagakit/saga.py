@@ -19,6 +19,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from sagakit import author_calls
     from sagakit.author_calls import waited_for
+    from sagakit.children import Child, require_served
     from sagakit.course import Course, all_of
     from sagakit.errors import InvalidInput
     from sagakit.messages import Command, Event
@@ -26,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.sending import request_of
     from sagakit.shielding import shielded
     from sagakit.steering import Steered
-    from sagakit.steps import Answer, Question, StepReply, Undo
+    from sagakit.steps import Answer, Question, SagaResult, StepReply, Undo
 
 E = TypeVar("E", bound=Event)
 _group: ContextVar[int | None] = ContextVar("group", default=None)
@@ -146,6 +147,17 @@ class Saga(Steered):
             replies = await shielded(all_of(tasks), call)
         self.course.require_no_cancellation(call)
         return replies
+
+    async def child(self, saga: type[Saga], event: Event, *, pivot: bool = False) -> SagaResult:
+        """Run another saga, begun by this event, as a child of this one, and wait until it has completed.
+
+        It is a *compensable* step: when this saga fails later, all that the child and its own children did is undone; such a
+        child has no pivot. With ``pivot=True`` the child is this saga's pivot and may have one of its own; behind the pivot it
+        is *retriable*. A child outlives its parent. Raises `ChildCompensated` when the child was undone.
+        """
+        require_served(self.course, saga.__name__)
+        begun = Child(self.course, saga.__name__, saga.saga_name, event, saga.workflow_id(event))
+        return await begun.run(pivot=pivot, group=_group.get())
 
     async def expect(
         self, event_type: type[E], *, match: Callable[[E], bool] | None = None, within: timedelta | None = None

@@ -187,6 +187,13 @@ class ServiceMap:
                 return service.name
         return None
 
+    def queue_of_saga(self, workflow_type: str) -> str | None:
+        """Name the Temporal task queue on which a saga is run: its service's name; None for one that nobody runs."""
+        for service in self.services:
+            if any(saga.__name__ == workflow_type for saga in service.sagas):
+                return service.name
+        return None
+
     def is_recorded_by_a_service(self, event: type[Event]) -> bool:
         """Tell whether an event is one of a service's, and not sagakit's own."""
         return event in self._event_owner

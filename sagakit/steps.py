@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
 from sagakit.messages import Command
 
@@ -15,6 +15,12 @@ SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 CORRELATION_ID = SearchAttributeKey.for_keyword("CorrelationId")
 RECOVERY = "recovery"
 """The memo of a run that a person began for a saga that had ended without an outcome: a `Recovery`."""
+
+PARENT = "parent"
+"""The memo of a child saga: the workflow and the step of the saga that began it."""
+UNDOABLE = "undoable"
+"""The memo of a child saga: whether its parent may have it undone, so that it must not come past a pivot."""
+CHILD_OUTCOME = "child_saga_outcome"
 
 Status = Literal["running", "asking", "compensating", "completed", "compensated", "parked"]
 Kind = Literal["read-only", "compensable", "pivot", "retriable"]
@@ -50,13 +56,22 @@ class StepReply(BaseModel):
 class SagaResult(BaseModel):
     """How the saga ended: *completed*, or *compensated* with the reason.
 
-    ``unmatched`` names the events that came for it and that it never waited for.
+    ``unmatched`` names the events that came for it and that it never waited for; ``journal`` is what a parent needs to undo it.
     """
 
     model_config = ConfigDict(frozen=True)
     status: Literal["completed", "compensated"]
     reason: str = ""
     unmatched: tuple[str, ...] = ()
+    journal: str = ""
+
+
+class ChildLook(BaseModel):
+    """Which child of whom to wait for."""
+
+    model_config = ConfigDict(frozen=True)
+    child: str
+    parent: str
 
 
 class Verdict(BaseModel):
@@ -147,8 +162,16 @@ class Step:
 
 @dataclass
 class Undo:
-    """What undoes a step, and the key of what it undoes."""
+    """What undoes a step, and the key of what it undoes. ``by`` undoes what no command does: a child saga."""
 
     step: Step
     key: str
     commands: Sequence[Command]
+    by: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+
+def first_attributes(correlation_id: str) -> TypedSearchAttributes:
+    """Make what every run of a saga is started with."""
+    return TypedSearchAttributes(
+        [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
+    )

@@ -7,21 +7,15 @@ from datetime import timedelta
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import TemporalUnavailable
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS, first_attributes
+
+__all__ = ["first_attributes", "require_search_attributes"]
 
 # Who may start sagas need not be let to ask; and Temporal Cloud has no operator service.
 _NOT_TOLD = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.UNIMPLEMENTED)
-
-
-def first_attributes(correlation_id: str) -> TypedSearchAttributes:
-    """Make what every run of a saga is started with."""
-    return TypedSearchAttributes(
-        [SearchAttributePair(SAGA_STATUS, "running"), SearchAttributePair(CORRELATION_ID, correlation_id)]
-    )
 
 
 async def require_search_attributes(client: Client) -> None:

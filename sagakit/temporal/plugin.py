@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -71,6 +71,14 @@ class Queues(Protocol):
         """Name the queue; None for a command that nobody handles."""
 
 
+@runtime_checkable
+class SagaQueues(Protocol):
+    """Knows on which task queue a saga is run."""
+
+    def queue_of_saga(self, workflow_type: str) -> str | None:
+        """Name the queue; None for a saga that nobody runs."""
+
+
 class CommandRouting(Interceptor):
     """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue."""
 
@@ -95,6 +103,8 @@ class CommandRouting(Interceptor):
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 the SDK's signature
                 if isinstance(saga := workflow.instance(), Saga):
                     saga.course.serves = lambda command: services.queue_of(command) is not None
+                    if isinstance(services, SagaQueues):
+                        saga.course.queue_of_saga = services.queue_of_saga
                 return await self.next.execute_workflow(input)
 
         return Inbound

@@ -27,6 +27,7 @@ from sagakit.service import Service, ServiceMap
 from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
 from sagakit.temporal import payloads
 from sagakit.temporal.attributes import first_attributes
+from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
@@ -126,14 +127,15 @@ class Stage:
         cast = Participants(wanted, on_call)
         commands = self._services.registry.commands
         queue = f"{_QUEUE} {workflow_id}"
+        sagas = list({saga, *(known for service in self._services.services for known in service.sagas)})
         routing = CommandRouting(_OneQueue(self._services, queue))
         async with Worker(
             self.client,
             task_queue=queue,
-            workflows=[saga],
-            activities=cast.activities(commands),
+            workflows=sagas,
+            activities=[*cast.activities(commands), outcome_of_child(self.client)],
             interceptors=[routing],
-            workflow_runner=workflow_runner(self.client.data_converter, [saga]),
+            workflow_runner=workflow_runner(self.client.data_converter, sagas),
         ):
             await self.client.start_workflow(
                 saga.__name__,
@@ -200,6 +202,9 @@ class _OneQueue:
 
     def queue_of(self, command: str) -> str | None:
         return self._queue if self._services.queue_of(command) else None
+
+    def queue_of_saga(self, workflow_type: str) -> str | None:
+        return self._queue if self._services.queue_of_saga(workflow_type) else None
 
 
 def _arrived(event: Event, number: int) -> Arrived:

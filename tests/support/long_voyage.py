@@ -62,6 +62,21 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
         """Wait for news, and do something each day meanwhile."""
         await self.together(self._news(""), self._days(days))
 
+    async def _child(self, of: str) -> StepReply:
+        """``child:b=leg:x+leg:y``: a saga of its own, with its plan; ``*`` stands for ``+`` in the plan of its child."""
+        name, _, plan = of.partition("=")
+        event = Embarked(voyage=f"{self._voyage}.{name}", plan=plan.replace("+", " ").replace("*", "+"))
+        await self.child(PatientVoyage, event)
+        return StepReply(done=1)
+
+    async def _children(self, of: str) -> None:
+        await self.together(*(self._child(each) for each in of.split("&")))
+
+    async def _pivotchild(self, of: str) -> None:
+        name, _, plan = of.partition("=")
+        event = Embarked(voyage=f"{self._voyage}.{name}", plan=plan.replace("+", " "))
+        await self.child(PatientVoyage, event, pivot=True)
+
     async def _heavy(self, size: str) -> None:
         await self.step(Embark(voyage=f"{self._voyage}-heavy", plan="x" * int(size)))
 

@@ -15,8 +15,9 @@ from temporalio.worker import Worker
 
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
-from sagakit.steps import Arrived, SagaResult
+from sagakit.steps import Answer, Arrived, SagaResult
 from sagakit.temporal.attributes import first_attributes
+from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.participants import Fault, Participants
 from sagakit.temporal.plugin import CommandRouting
@@ -33,6 +34,7 @@ class Sailing:
     stage: Stage
     cast: Participants
     handle: WorkflowHandle[Any, SagaResult]
+    voyage: str = "v"
     _numbers: itertools.count = field(default_factory=itertools.count)
 
     @property
@@ -55,6 +57,9 @@ class Sailing:
             id=f"n{number}", type=told.event_name, schema_version=1, stream="s", version=number + 1, data=told.model_dump_json()
         )
         await self.handle.signal("sagakit_event", arrived)
+
+    async def answer(self, choice: str) -> None:
+        await self.executions.answer(self.handle.id, Answer(choice=choice, actor="kim", reason="r"))
 
     async def goes_on(self) -> None:
         """Chatter until the saga goes on in another run."""
@@ -89,10 +94,18 @@ class Sailing:
 
 @asynccontextmanager
 async def sailing(
-    stage: Stage, services: list[Service], saga: type[Saga], plan: str, faults: Mapping[int, Fault] | None = None
+    stage: Stage,
+    services: list[Service],
+    saga: type[Saga],
+    plan: str,
+    faults: Mapping[int, Fault] | None = None,
+    *,
+    workflow_id: str = "",
+    voyage: str = "",
 ) -> AsyncIterator[Sailing]:
     """Begin a saga with its worker."""
-    workflow_id = f"{saga.saga_name}/{uuid.uuid4().hex[:8]}"
+    voyage = voyage or uuid.uuid4().hex[:8]
+    workflow_id = workflow_id or f"{saga.saga_name}/{voyage}"
 
     async def on_call(_: int) -> None: ...
 
@@ -102,13 +115,13 @@ async def sailing(
         stage.client,
         task_queue=workflow_id,
         workflows=sagas,
-        activities=cast.activities(ServiceMap(services).registry.commands),
+        activities=[*cast.activities(ServiceMap(services).registry.commands), outcome_of_child(stage.client)],
         interceptors=[CommandRouting(_OneQueue(workflow_id))],
         workflow_runner=workflow_runner(stage.client.data_converter, sagas),
     ):
         handle: WorkflowHandle[Any, SagaResult] = await stage.client.start_workflow(
             saga.__name__,
-            Embarked(voyage="v", plan=plan),
+            Embarked(voyage=voyage, plan=plan),
             id=workflow_id,
             task_queue=workflow_id,
             result_type=SagaResult,
@@ -116,7 +129,7 @@ async def sailing(
             memo={"correlation_id": "c-1", "event_id": "e-1", "hops": 3},
             search_attributes=first_attributes("c-1"),
         )
-        yield Sailing(stage, cast, stage.client.get_workflow_handle(handle.id, result_type=SagaResult))
+        yield Sailing(stage, cast, stage.client.get_workflow_handle(handle.id, result_type=SagaResult), voyage)
 
 
 @dataclass
@@ -124,4 +137,7 @@ class _OneQueue:
     queue: str
 
     def queue_of(self, _command: str) -> str | None:
+        return self.queue
+
+    def queue_of_saga(self, _workflow_type: str) -> str | None:
         return self.queue
