@@ -33,9 +33,9 @@ bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEX
 
 record-histories: set-up-dev ## record the ways of sagas that tests/replay has not yet
 	@$(run) -m tests.replay.record
-chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
+chaos: set-up-dev ## kill what delivers, or sagas and what they stand on: SECTION=delivery|sagas; ARGS="--help" says how to have a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
-	@$(if $(ARGS),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
+	@$(if $(ARGS)$(filter sagas,$(SECTION)),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
 
 check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .
