@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 import uuid
@@ -23,7 +24,7 @@ from sagakit.settings import Settings
 from sagakit.system import System
 from sagakit.temporal.plugin import connect
 from worker.bank.course import Course
-from worker.bank.crew import Crew
+from worker.bank.crew import Crew, Torment
 from worker.bank.plan import Plan, make_plan
 from worker.bank.run import BankRun
 from worker.bank.verdict import show, sum_up
@@ -42,6 +43,7 @@ async def bank(
     kills_every: Annotated[
         tuple[float, float], typer.Option(metavar="LEAST MOST", help="Seconds between two kills, drawn between these.")
     ] = (5.0, 30.0),
+    kills: Annotated[int | None, typer.Option(min=1, help="Kill so often at most; to the end when left out.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the plan and the kills; a new one when left out.")] = None,
     summary_file: Annotated[Path | None, typer.Option(help="Write the figures as JSON into this file.")] = None,
 ) -> None:
@@ -61,7 +63,8 @@ async def bank(
     plan, began = make_plan(run, accounts, transfers, _seeded(chosen)), time.monotonic()
     with only_process(settings):
         pass  # its processes take the lock one after the other; another system's is found here
-    summary, faults = await _run(settings, plan, run, _seeded(chosen), kills_every if chaos else None, stop, began)
+    torment = Torment(kills_every, kills, _seeded(chosen)) if chaos else None
+    summary, faults = await _run(settings, plan, run, torment, stop, began)
     show(summary, faults)
     if summary_file is not None:
         write_summary(summary_file, summary)
@@ -74,8 +77,9 @@ def _seeded(seed: int) -> Random:
 
 
 async def _run(
-    settings: Settings, plan: Plan, run: str, chance: Random, pauses: tuple[float, float] | None, stop: Any, began: float
+    settings: Settings, plan: Plan, run: str, torment: Torment | None, stop: asyncio.Event, began: float
 ) -> tuple[dict[str, Any], list[str]]:
+    chance = Random()  # noqa: S311 where the logs are cut, no secret
     columns = TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     async with System(settings, ServiceMap(BANK)) as system:
         for name in system.services.with_a_log():
@@ -92,7 +96,7 @@ async def _run(
                     bar.update(tasks[name], completed=done, total=total)
 
                 running = BankRun(plan, system, crew, client, course, stop, progress, _say)
-                await running.to_its_end(chance, pauses)
+                await running.to_its_end(torment)
                 parked = frozenset(running.parked)
                 _tell(parked)
                 await running.decide_parked()

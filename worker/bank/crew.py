@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import signal
 from collections import Counter
@@ -141,10 +142,19 @@ def _posts(settings: Settings) -> dict[str, Post]:
     return {"worker": Post("worker", rest, settings), "relay": Post("relay", ("relay",), settings)}
 
 
-async def torment(crew: Crew, chance: Random, pauses: tuple[float, float], say: Callable[[str], None]) -> None:
-    """Kill one after the other, each as often, in a random order, with a pause of so many seconds before each."""
-    while True:
-        for victim in chance.sample(crew.victims, len(crew.victims)):
-            await asyncio.sleep(chance.uniform(*pauses))
+@dataclass(frozen=True)
+class Torment:
+    """Kills one after the other, each as often, in a random order, after a pause drawn between so many seconds."""
+
+    pauses: tuple[float, float]
+    most: int | None
+    chance: Random
+
+    async def of(self, crew: Crew, say: Callable[[str], None]) -> None:
+        """Go on until cancelled, or until it has killed ``most`` times."""
+        rounds = itertools.repeat(crew.victims)
+        victims = itertools.chain.from_iterable(self.chance.sample(victims, len(victims)) for victims in rounds)
+        for victim in itertools.islice(victims, self.most):
+            await asyncio.sleep(self.chance.uniform(*self.pauses))
             say(f"kill -{int(signal.SIGKILL)} {victim}")
             await crew.kill(victim)

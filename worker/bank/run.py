@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 from temporalio.client import Client
@@ -20,14 +19,14 @@ from sagakit.steps import Verdict
 from sagakit.system import System
 from sagakit.temporal.executions import Executions
 from worker.bank.course import Course
-from worker.bank.crew import Crew, torment
+from worker.bank.crew import Crew, Torment
 from worker.bank.plan import Plan
 
 _OPEN_AT_MOST = 300
 _SENT_TOGETHER = 32
 _PAUSE_SECONDS = 0.05
 _LOOK_FOR_PARKED_SECONDS = 2.0
-_STILL_SECONDS = 240.0  # a killed attempt at a step is tried again after a minute
+_STILL_SECONDS = 180.0
 _OPERATOR = "operator of demo bank"
 _SAGA = "money-transfer"
 Progress = Callable[[str, int, int], None]
@@ -55,10 +54,10 @@ class BankRun:
     _moved_at: float = field(default_factory=time.monotonic)
     _parked_at: float = 0.0
 
-    async def to_its_end(self, chance: Random, pauses: tuple[float, float] | None) -> None:
+    async def to_its_end(self, torment: Torment | None) -> None:
         """Send every transfer, kill what is to be killed, and wait until each has ended or is parked, or nothing moves."""
         await self._send_all(self.plan.holders, "accounts")
-        killing = [torment(self.crew, chance, pauses, self.say)] if pauses else []
+        killing = [torment.of(self.crew, self.say)] if torment else []
         await self._beside(self.course.follow(self._has_ended), self._send_transfers(), *killing)
 
     async def decide_parked(self) -> None:
