@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from sagakit.testing import Stage, rehearsing
-from tests.replay.samples import ORDER, RETURN
-from worker.services import SERVICES
+from tests.replay.samples import ORDER, RETURN, TRANSFER
+from worker.services import BANK, SERVICES
+from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
 
 
 @pytest.fixture
 async def stage(temporal_binary: Path) -> AsyncIterator[Stage]:
-    async with rehearsing(SERVICES, temporal_binary) as stage:
+    async with rehearsing((*SERVICES, *BANK), temporal_binary) as stage:
         yield stage
 
 
@@ -40,3 +41,22 @@ async def test_every_failure_of_a_return_ends_right_g4(stage: Stage) -> None:
     ends = {(s.command, s.fault): s.played.status for s in scenarios}
     assert ends.pop(("restock_product", "refused")) == "compensated", "refused at its pivot, nothing had been done"
     assert set(ends.values()) == {"completed"}
+
+
+async def test_every_failure_of_a_transfer_leaves_the_money_in_one_place_g4(stage: Stage) -> None:
+    scenarios = await stage.every_failure(MoneyTransfer, TRANSFER)
+    ends = {(s.command, s.fault): s.played.status for s in scenarios}
+    for fault in ("refused", "cancelled", "undo refused"):
+        assert ends["debit_account", fault] == "compensated"
+    assert ends["credit_wallet", "refused"] == "compensated"
+    for command in ("credit_wallet", "complete_transfer"):
+        assert ends[command, "crash"] == ends[command, "late"] == ends[command, "silent"] == "completed"
+    for scenario in scenarios:
+        effects = {(call.command, call.effect) for call in scenario.played.calls}
+        has_arrived, is_back = ("credit_wallet", "done") in effects, ("refund_account", "undone") in effects
+        was_taken = ("debit_account", "done") in effects
+        assert was_taken == (has_arrived or is_back)
+        assert not (has_arrived and is_back)
+        assert (("reject_transfer", "done") in effects) == (scenario.played.status == "compensated")
+    assert any(s.played.was_parked for s in scenarios)
+    print(f"{len(scenarios)} failures of money_transfer: {Counter(s.played.status for s in scenarios)}")

@@ -1,4 +1,4 @@
-"""An order and a return, small but whole."""
+"""An order, a return and a transfer, small but whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from aggregates.order import OrderLine, OrderPlaced
 from aggregates.order_return import ReturnLine, ReturnOpened
+from aggregates.transfer import Holder, TransferRequested
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRICE = Decimal("2.50")
@@ -25,4 +26,7 @@ RETURN = ReturnOpened(
     placed_at=NOON,
     lines=(ReturnLine(product="a", quantity=1, unit_price=PRICE),),
     refund=PRICE,
+)
+TRANSFER = TransferRequested(
+    transfer_id="t", source=Holder(kind="account", id="a"), target=Holder(kind="wallet", id="w"), pence=250
 )

@@ -23,7 +23,6 @@ class Plan:
 
     holders: tuple[OpenAccount | OpenWallet, ...]
     transfers: tuple[RequestTransfer, ...]
-    to_be_parked: frozenset[str]
 
 
 def make_plan(run: str, accounts: int, transfers: int, chance: Random) -> Plan:
@@ -44,10 +43,8 @@ def make_plan(run: str, accounts: int, transfers: int, chance: Random) -> Plan:
     holders += [OpenWallet(wallet=i, pence=chance.randint(0, 30_000), limit=_WALLET_LIMIT) for i in ids["wallet"]]
     holders += [OpenAccount(account=i, pence=5_000) for i in closing]
     holders += [OpenWallet(wallet=full, pence=1, limit=1)] * bool(closing)
-    places = chance.sample(range(transfers), parked)
-    doomed = dict(zip(places, closing, strict=True))
-    wanted = tuple(_transfers(run, transfers, ids, doomed, full, chance))
-    return Plan(tuple(holders), wanted, frozenset(wanted[place].transfer_id for place in places))
+    doomed = dict(zip(chance.sample(range(transfers), parked), closing, strict=True))
+    return Plan(tuple(holders), tuple(_transfers(run, transfers, ids, doomed, full, chance)))
 
 
 def _transfers(
