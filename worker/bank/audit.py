@@ -51,6 +51,11 @@ class Audit:
     _on_the_way: dict[str, int] = field(default_factory=dict)
     _brought_in: int = 0
 
+    @property
+    def on_the_way(self) -> Mapping[str, int]:
+        """What is in transit at the cut, in pence by transfer."""
+        return self._on_the_way
+
     def take(self, log: str, events: Iterable[RecordedEvent]) -> None:
         """Take the next events of a log, in the order of their positions."""
         self._waiting[log].extend(events)

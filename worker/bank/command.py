@@ -32,6 +32,7 @@ from worker.services import BANK
 from worker.summary import refuse_unwritable, write_summary
 
 _SEEDS = 10**6
+_EVERY = (5.0, 30.0)
 
 
 @runs
@@ -42,7 +43,7 @@ async def bank(
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill -9 worker, relay and Temporal server again and again.")] = False,
     kills_every: Annotated[
         tuple[float, float], typer.Option(metavar="LEAST MOST", help="Seconds between two kills, drawn between these.")
-    ] = (5.0, 30.0),
+    ] = _EVERY,
     kills: Annotated[int | None, typer.Option(min=1, help="Kill so often at most; to the end when left out.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the plan and the kills; a new one when left out.")] = None,
     summary_file: Annotated[Path | None, typer.Option(help="Write the figures as JSON into this file.")] = None,
@@ -54,6 +55,8 @@ async def bank(
     least, most = kills_every
     if not 0 < least <= most < float("inf"):
         raise InvalidInput(f"--kills-every {least:g} {most:g}: expected two numbers of seconds above 0, the smaller one first")
+    if not chaos and (kills is not None or kills_every != _EVERY):
+        raise InvalidInput("--kills and --kills-every say how --chaos goes: add --chaos, or leave them out")
     if summary_file is not None:
         refuse_unwritable(summary_file)
     settings, stop = session_of(context).settings, stop_on_signals()

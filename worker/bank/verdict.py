@@ -27,6 +27,7 @@ def sum_up(
     last = course.audit.sample()
     broken = [sample for sample in (*course.samples, *again) if not sample.is_square]
     events = sum(len(events) for events in course.logs.values())
+    in_transit = sum(pence for transfer, pence in course.audit.on_the_way.items() if transfer.startswith(f"{course.run}-"))
     stuck = transfers - sum(ends.values()) - len(parked)
     disagreements = course.disagreements
     summary = {
@@ -46,12 +47,12 @@ def sum_up(
         "invariant_breaks": len(broken) + len(disagreements),
         "brought_in_pence": last.brought_in,
         "at_rest_pence": last.balances,
-        "in_transit_pence": last.in_transit,
+        "in_transit_pence": in_transit,
         "events": events,
         "seconds": round(seconds, 1),
         "invariants": {
             "outcomes": stuck == 0 and transfers == sum(ends.values()) + len(parked),
-            "money at rest": last.is_square and last.in_transit == 0 and last.held_back == 0 and last == judged_again.sample(),
+            "money at rest": last.is_square and not in_transit and not last.held_back and last == judged_again.sample(),
             "money at every cut": not broken and len(course.samples) + len(again) >= min(SAMPLES, events),
             "effects": not course.audit.faults and not course.ended_twice and not disagreements,
         },
