@@ -43,6 +43,7 @@ check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(run) -m worker contracts check
+	@$(run) -m worker --app worker.services:BANK contracts check --lock-file contracts.bank.lock.json
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format

@@ -17,6 +17,7 @@ from sagakit.cli.output import stderr
 from sagakit.errors import TemporalUnavailable
 from sagakit.runtime import ROLES
 from sagakit.settings import Settings
+from sagakit.shielding import shielded
 from sagakit.temporal import dev_server
 from sagakit.temporal.locate import Location, ensure
 from worker.bank.member import serve
@@ -157,4 +158,7 @@ class Torment:
         for victim in itertools.islice(victims, self.most):
             await asyncio.sleep(self.chance.uniform(*self.pauses))
             say(f"kill -{int(signal.SIGKILL)} {victim}")
-            await crew.kill(victim)
+            # Whoever cancels this finds nothing left killed.
+            _, is_cancelled = await shielded(crew.kill(victim))
+            if is_cancelled:
+                raise asyncio.CancelledError
