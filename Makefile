@@ -35,9 +35,10 @@ record-histories: set-up-dev ## record the ways of sagas that tests/replay has n
 	@$(run) -m tests.replay.record
 diagrams: set-up-dev ## draw the sagas of the example anew, from their rehearsals
 	@$(run) -m worker sagas diagram --into docs/order-sagas.md
-chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
+	@$(run) -m worker --app worker.services:BANK sagas diagram --rehearsals worker.rehearsals:BANK --into docs/money-transfer.md
+chaos: set-up-dev ## kill what delivers, or sagas and what they stand on: SECTION=delivery|sagas; ARGS="--help" says how to have a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
-	@$(if $(ARGS),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
+	@$(if $(ARGS)$(filter sagas,$(SECTION)),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
 
 check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .
@@ -46,6 +47,8 @@ check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/lint-imports
 	@$(run) -m worker contracts check
 	@$(run) -m worker sagas check
+	@$(run) -m worker --app worker.services:BANK sagas check
+	@$(run) -m worker --app worker.services:BANK contracts check --lock-file contracts.bank.lock.json
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format

@@ -1,4 +1,4 @@
-"""What each saga is rehearsed with: an order and a return, small but whole. Diagrams, tests and recorded histories share it."""
+"""What sagas are rehearsed with: small, but whole. Diagrams, tests and recorded histories share it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from decimal import Decimal
 
 from aggregates.order import OrderLine, OrderPlaced
 from aggregates.order_return import ReturnLine, ReturnOpened
+from aggregates.transfer import Holder, TransferRequested
 from sagakit.testing import Rehearsal
+from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
 
@@ -29,4 +31,8 @@ RETURN = ReturnOpened(
     lines=(ReturnLine(product="a", quantity=1, unit_price=PRICE),),
     refund=PRICE,
 )
+TRANSFER = TransferRequested(
+    transfer_id="t", source=Holder(kind="account", id="a"), target=Holder(kind="wallet", id="w"), pence=250
+)
 REHEARSALS = (Rehearsal(OrderFulfilment, ORDER), Rehearsal(TakeReturn, RETURN))
+BANK = (Rehearsal(MoneyTransfer, TRANSFER),)
