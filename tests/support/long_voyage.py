@@ -35,6 +35,10 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
     async def _pivot(self, _: str) -> None:
         await self.step(Permit(leg=f"{self._voyage}-pivot"), pivot=True)
 
+    async def _refused(self, _: str) -> None:
+        """A step that the test's fault refuses."""
+        await self.step(Book(leg=f"{self._voyage}-refused"))
+
     async def _side(self, names: str) -> None:
         """Side by side, each there and back."""
         await self.together(*(self._both_ways(name) for name in names.split(",")))
