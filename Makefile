@@ -33,9 +33,12 @@ bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEX
 
 record-histories: set-up-dev ## record the ways of sagas that tests/replay has not yet
 	@$(run) -m tests.replay.record
-chaos: set-up-dev ## kill what delivers and judge what took effect: SECTION=delivery; ARGS="--labels feed --hits 3" for a look
+diagrams: set-up-dev ## draw the sagas of the example anew, from their rehearsals
+	@$(run) -m worker sagas diagram --into docs/order-sagas.md
+	@$(run) -m worker --app worker.services:BANK sagas diagram --rehearsals worker.rehearsals:BANK --into docs/money-transfer.md
+chaos: set-up-dev ## kill what delivers, or sagas and what they stand on: SECTION=delivery|sagas; ARGS="--help" says how to have a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
-	@$(if $(ARGS),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
+	@$(if $(ARGS)$(filter sagas,$(SECTION)),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
 
 check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/ruff format --check .
@@ -43,6 +46,9 @@ check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(run) -m worker contracts check
+	@$(run) -m worker sagas check
+	@$(run) -m worker --app worker.services:BANK sagas check
+	@$(run) -m worker --app worker.services:BANK contracts check --lock-file contracts.bank.lock.json
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format
@@ -59,4 +65,4 @@ lock: set-up-dev ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
 
-.PHONY: help set-up set-up-dev demo start test test-fast bench chaos record-histories check format up down lock
+.PHONY: help set-up set-up-dev demo start test test-fast bench chaos record-histories diagrams check format up down lock

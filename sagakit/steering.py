@@ -83,5 +83,6 @@ class Steered:
             "status": self.course.table.status,
             "after_pivot": self.course.is_after_pivot,
             "steps": [vars(step) for step in self.course.table.steps],
+            "waited": self.course.table.waited,
             "question": question.model_dump() if question else None,
         }

@@ -29,6 +29,8 @@ class StepTable:
         self._ready: list[Callable[[], bool]] = []
         self.count = 0
         self.origin = ""
+        self.waited: list[tuple[int, str]] = []
+        """What was waited for, and behind how many steps: what a diagram is drawn from."""
         self.steps: list[Step] = []
         self.status: Status = "running"
 
@@ -61,6 +63,7 @@ class StepTable:
         """Wait for a condition, in sight: until it holds, or its time is over. The condition must change nothing."""
         self._waits.append(what)
         self._ready.append(is_here)
+        self.waited = [*self.waited[1 - _SHOWN :], (self.count, what.partition(" until ")[0])]
         self.show()
         within = None if until is None else max(until - workflow.now(), _SHORTEST)
         # No `finally`: a saga that is evicted from a worker's cache ends here too, and may show nothing any more.

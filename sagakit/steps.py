@@ -47,10 +47,15 @@ class StepRequest(BaseModel):
 
 
 class StepReply(BaseModel):
-    """How many commands of the step took effect now or earlier."""
+    """How many commands of the step took effect now or earlier.
+
+    ``recorded`` is where the last event of a step of one command stands, as ``<stream>@<version>``; empty for a batch, and
+    where a person decided instead. An event that follows from it can so name what has to be read first.
+    """
 
     model_config = ConfigDict(frozen=True)
     done: int
+    recorded: str = ""
 
 
 class SagaResult(BaseModel):

@@ -20,8 +20,9 @@ from sagakit.aggregate import Aggregate
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.reactions import Reaction
+from sagakit.temporal.diagram import drawn, in_document
 from sagakit.temporal.participants import FAULTS, Call, Fault
-from sagakit.temporal.rehearsal import Played, Scenario, Stage, rehearsing
+from sagakit.temporal.rehearsal import Played, Rehearsal, Scenario, Stage, rehearsing
 from sagakit.upcasting import Key
 
 __all__ = [
@@ -36,11 +37,14 @@ __all__ = [
     "ImpureUpcaster",
     "Played",
     "Reacted",
+    "Rehearsal",
     "Scenario",
     "Stage",
     "Upcast",
+    "drawn",
     "given",
     "given_event",
+    "in_document",
     "rehearsing",
     "upcast",
 ]

@@ -24,12 +24,15 @@ from sagakit.temporal.executions import Executions
 from sagakit.temporal.locate import require
 from sagakit.temporal.plugin import connect_by
 from worker import importing, waiting
+from worker.bank.command import bank
 from worker.order_file import OrderFile, read_order_file
 from worker.sample import SAMPLE
 from worker.services import SERVICES
 from worker.summary import print_summary, refuse_unwritable, summarise, write_summary
 
 cli = build(SERVICES)
+demo_cli = typer.Typer(invoke_without_command=True)
+cli.add_typer(demo_cli, name="demo")
 _TOLD_PARKED = 10
 _START = "Is `start` running, with all services? `doctor` shows what waits where. ^C ends the waiting; nothing is lost."
 _BUSY = "The services run in this process: the machine may be busy, or --verbose shows what they wait for."
@@ -143,7 +146,7 @@ async def import_file(
     _finish(summary, orders, rows, summary_file)
 
 
-@cli.command()
+@demo_cli.callback()
 @runs
 async def demo(
     context: typer.Context,
@@ -154,6 +157,8 @@ async def demo(
     keep: Annotated[bool, typer.Option(help="Leave it running for the Temporal UI until ^C.")] = False,
 ) -> None:
     """Run all services in this process, import a file, show what became of every order, and end."""
+    if context.invoked_subcommand is not None:
+        return
     session, stop = session_of(context), stop_on_signals()
     options, orders = _prepared(input_file, stock_per_product, decline_over, summary_file)
     async with traced(session, "demo"), running(session) as (system, runtime, location):
@@ -182,6 +187,9 @@ def _look_further(ui: str, file: OrderFile, data: Path) -> None:
     stdout.print(f"  Temporal UI (make demo KEEP=1):  {ui or 'of your server'}/namespaces/default/workflows", soft_wrap=True)
     stdout.print(f"  python -m worker --data {data} show order {number}", soft_wrap=True)
     stdout.print(f"  python -m worker --data {data} trace {number}", soft_wrap=True)
+
+
+demo_cli.command()(bank)
 
 
 if __name__ == "__main__":

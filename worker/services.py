@@ -1,13 +1,20 @@
-"""What runs where: each service with its aggregates, projections and sagas. A new one of these is one line here."""
+"""What runs where: each service with its aggregates, projections and sagas. A new one of these is one line here.
 
+`SERVICES` is what `python -m worker` runs; `BANK` is the bank test's, named by ``--app worker.services:BANK``.
+"""
+
+from aggregates.account import Account
 from aggregates.order import Order
 from aggregates.order_return import OrderReturn
 from aggregates.payment import Payment
 from aggregates.shipment import Shipment
 from aggregates.stock import Stock
+from aggregates.transfer import Transfer
+from aggregates.wallet import Wallet
 from projections.order_summary import OrderSummary
 from projections.product_sales import ProductSales
 from sagakit.service import Service
+from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
 
@@ -17,4 +24,9 @@ SERVICES = (
     Service("stock", aggregates=(Stock,)),
     Service("shipping", aggregates=(Shipment,)),
     Service("reporting", projections=(ProductSales,)),
+)
+BANK = (
+    Service("transfers", aggregates=(Transfer,), sagas=(MoneyTransfer,)),
+    Service("accounts", aggregates=(Account,)),
+    Service("wallets", aggregates=(Wallet,)),
 )

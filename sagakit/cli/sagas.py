@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from sagakit.cli import gate, saga_actions
+from sagakit.cli import gate, saga_actions, saga_diagram, saga_source
 from sagakit.cli.messages import AsJson
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import executions_of
@@ -15,7 +15,7 @@ from sagakit.errors import InvalidInput
 from sagakit.steps import Status
 
 app = typer.Typer(help="Look at sagas, and decide what waits for a person.", no_args_is_help=True)
-for action in (*saga_actions.ACTIONS, gate.gate):
+for action in (*saga_actions.ACTIONS, gate.gate, saga_source.check, saga_diagram.diagram):
     app.command()(action)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 from opentelemetry import metrics, trace
@@ -33,20 +34,28 @@ class Session:
 
 def load_services(app: str) -> tuple[Service | ForeignService, ...]:
     """Import a user's list: ``mydomain.services`` (its SERVICES) or ``mydomain.services:NAME``. Given by the operator only."""
-    module_name, _, name = app.partition(":")
+    found, name = load_list("--app", app, "SERVICES")
+    if not all(isinstance(service, Service | ForeignService) for service in found):
+        raise InvalidInput(f"--app {app}: {name} is no list of services")
+    return tuple(found)
+
+
+def load_list(option: str, place: str, default: str) -> tuple[Sequence[Any], str]:
+    """Import ``module`` or ``module:NAME`` that an option names; return the list there, and its name."""
+    module_name, _, name = place.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
-        raise InvalidInput(f"--app {app!r} names no module: expected one like mydomain.services, or module:NAME")
+        raise InvalidInput(f"{option} {place!r} names no module: expected one like mydomain.services, or module:NAME")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"--app {app}: there is no module {error.name!r} here or installed") from error
+        raise InvalidInput(f"{option} {place}: there is no module {error.name!r} here or installed") from error
     except Exception as error:
-        raise InvalidInput(f"--app {app}: {module_name} cannot be loaded, {type(error).__name__}: {error}") from error
-    found = getattr(module, name or "SERVICES", None)
-    if not isinstance(found, Sequence) or not all(isinstance(service, Service | ForeignService) for service in found):
-        raise InvalidInput(f"--app {app}: {module_name} holds no list of services called {name or 'SERVICES'}")
-    return tuple(found)
+        raise InvalidInput(f"{option} {place}: {module_name} cannot be loaded, {type(error).__name__}: {error}") from error
+    found = getattr(module, name or default, None)
+    if not isinstance(found, Sequence):
+        raise InvalidInput(f"{option} {place}: {module_name} holds no list called {name or default}")
+    return found, name or default
 
 
 def make_session(services: Sequence[Service | ForeignService], data: Path | None) -> Session:

@@ -49,7 +49,9 @@ def _activity(
                 raise ApplicationError(
                     outcome.reason or "", type=outcome.code, non_retryable=True, category=ApplicationErrorCategory.BENIGN
                 )
-        return StepReply(done=sum(outcome.status == "done" for outcome in outcomes))
+        done = [outcome for outcome in outcomes if outcome.status == "done"]
+        recorded = f"{done[0].stream}@{done[0].version}" if len(outcomes) == len(done) == 1 else ""
+        return StepReply(done=len(done), recorded=recorded)
 
     return handle_commands
 

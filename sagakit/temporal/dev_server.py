@@ -163,7 +163,7 @@ async def _start_once(binary: Path, folder: Path, port: int, ui_port: int) -> De
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 one system call, nothing that a thread could hold
+            preexec_fn=end_with_parent,  # noqa: PLW1509 one system call, nothing that a thread could hold
             start_new_session=True,
         )
     server = DevServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}", process)
@@ -195,7 +195,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ask Linux to end the server with this process, at once: a kill -9 leaves nothing running, and nothing half alive."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -53,6 +53,7 @@ class Played:
     standing: Mapping[str, str]
     steps: tuple[dict[str, Any], ...]
     unmatched: tuple[str, ...]
+    waited: tuple[tuple[int, str], ...] = ()
 
     def check(self) -> None:
         """Raise `AssertionError` when a command took effect twice, or is half undone, or was done after it was undone."""
@@ -80,6 +81,16 @@ class Scenario:
     command: str
     fault: Fault
     played: Played
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a saga is rehearsed with: its first event, the events that it is told of, and the answers that it gets."""
+
+    saga: type[Saga]
+    event: Event
+    told: tuple[Event, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 class Stage:
@@ -148,7 +159,15 @@ class Stage:
                 was_parked = await _ended(conducting)
             shown = await handle.query("steps")
         played = Played(
-            workflow_id, status, reason, was_parked, tuple(cast.calls), cast.standing, tuple(shown["steps"]), unmatched
+            workflow_id,
+            status,
+            reason,
+            was_parked,
+            tuple(cast.calls),
+            cast.standing,
+            tuple(shown["steps"]),
+            unmatched,
+            tuple((after, what) for after, what in shown["waited"]),
         )
         played.check()
         return played

@@ -37,9 +37,9 @@ async def _gate(client: Client, workflow_id: str, *, is_open: bool) -> Replayed:
     return await Gate(SERVICES).replay(await handle.fetch_history(), is_open=is_open)
 
 
-def _with_a_sleep_first(step: Callable[..., Any], guard: Callable[[], bool]) -> Callable[..., Any]:
+def _with_a_sleep_first(step: Callable[..., Any], guard: Callable[[VoyageSaga], bool]) -> Callable[..., Any]:
     async def changed(self: VoyageSaga, command: Any, **options: Any) -> Any:
-        if guard():
+        if guard(self):
             await workflow.sleep(timedelta(seconds=1))
         return await step(self, command, **options)
 
@@ -72,12 +72,12 @@ async def test_a_bad_change_is_named_with_the_event_and_a_patched_one_passes_g7(
     assert (await _gate(client, workflow_id, is_open=True)).verdict == "same"
 
     original = VoyageSaga.step
-    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda: True))
+    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda _: True))
     bad = await _gate(client, workflow_id, is_open=True)
     assert (bad.verdict, bad.workflow_id) == ("breaks", workflow_id)
     assert bad.why.startswith("at event 6, ActivityTaskScheduled"), bad.why
 
-    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda: VoyageSaga.patched("sleep-first")))
+    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda saga: saga.patched("sleep-first")))
     assert (await _gate(client, workflow_id, is_open=True)).verdict == "same"
     await handle.terminate()
 

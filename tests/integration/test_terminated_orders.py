@@ -25,8 +25,8 @@ from sagakit.steps import SagaResult, Wish
 from sagakit.system import System
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.plugin import connect
-from tests.replay.samples import NOON
 from tests.support.waiting import until
+from worker.rehearsals import NOON
 from worker.services import SERVICES
 
 STEPS = ("reserve_stock", "authorise_payment", "ship_order", "capture_payment", "complete_order")

@@ -14,8 +14,9 @@ from typing import Any
 
 from sagakit import Event, Saga
 from sagakit.testing import Fault, rehearsing
-from tests.replay.samples import ORDER, RETURN
-from worker.services import SERVICES
+from worker.rehearsals import ORDER, RETURN, TRANSFER
+from worker.services import BANK, SERVICES
+from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
 
@@ -28,6 +29,10 @@ WAYS: dict[str, tuple[type[Saga], Event, dict[int, Fault]]] = {
     "order-fulfilment.cancelled": (OrderFulfilment, ORDER, {2: "cancelled"}),
     "order-fulfilment.undo-parked": (OrderFulfilment, ORDER, {1: "undo refused", 3: "refused"}),
     "order-fulfilment.capture-parked": (OrderFulfilment, ORDER, {4: "refused"}),
+    "money-transfer": (MoneyTransfer, TRANSFER, {}),
+    "money-transfer.no-money": (MoneyTransfer, TRANSFER, {1: "refused"}),
+    "money-transfer.not-taken": (MoneyTransfer, TRANSFER, {2: "refused"}),
+    "money-transfer.refund-parked": (MoneyTransfer, TRANSFER, {1: "undo refused", 2: "refused"}),
     "order-return": (TakeReturn, RETURN, {}),
     "order-return.refund-parked": (TakeReturn, RETURN, {2: "refused"}),
 }
@@ -39,7 +44,7 @@ async def record() -> None:
     missing = {name: way for name, way in WAYS.items() if not (HISTORIES / f"{name}.json").exists()}
     if not missing:
         return
-    async with rehearsing(SERVICES) as stage:
+    async with rehearsing((*SERVICES, *BANK)) as stage:
         for name, (saga, event, faults) in missing.items():
             played = await stage.play(saga, event, faults=faults)
             history = await stage.client.get_workflow_handle(played.workflow_id).fetch_history()

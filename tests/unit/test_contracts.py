@@ -17,7 +17,7 @@ from sagakit.schemas import faults
 from sagakit.service import ServiceMap
 from sagakit.upcasting import Upcaster
 from tests.support.command_line import run_command
-from worker.services import SERVICES
+from worker.services import BANK, SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,11 +125,14 @@ def test_the_change_of_a_demo_event_names_everybody_it_reaches() -> None:
     assert command.reaches == ("saga order-fulfilment (orders)", "aggregate stock (stock)")
 
 
-def test_the_committed_lock_is_the_code_and_is_written_the_same_again(tmp_path: Path) -> None:
-    lock = load_lock(ROOT / "contracts.lock.json")
-    assert compare(lock, ServiceMap(SERVICES)) == []
-    save_lock(tmp_path / "again.json", merged(lock, contract_of(ServiceMap(SERVICES))))
-    assert (tmp_path / "again.json").read_bytes() == (ROOT / "contracts.lock.json").read_bytes()
+@pytest.mark.parametrize(("name", "services"), [("contracts.lock.json", SERVICES), ("contracts.bank.lock.json", BANK)])
+def test_the_committed_lock_is_the_code_and_is_written_the_same_again(
+    tmp_path: Path, name: str, services: tuple[Service, ...]
+) -> None:
+    lock = load_lock(ROOT / name)
+    assert compare(lock, ServiceMap(services)) == []
+    save_lock(tmp_path / "again.json", merged(lock, contract_of(ServiceMap(services))))
+    assert (tmp_path / "again.json").read_bytes() == (ROOT / name).read_bytes()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "events": [], "commands": {}}', "[" * 100_000])

@@ -100,6 +100,11 @@ def test_the_gauge_of_the_event_log_document_has_snapshots() -> None:
     assert doc.Gauge.snapshot_every == 100
 
 
+def test_the_saga_of_the_money_transfer_document_is_the_one_that_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/money-transfer.md").read_text(), re.DOTALL)
+    assert block in (ROOT / "workflows/money_transfer.py").read_text()
+
+
 def test_the_settings_table_is_the_settings() -> None:
     text = (ROOT / "docs/running.md").read_text()
     for name, field in Settings.model_fields.items():

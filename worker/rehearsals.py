@@ -1,4 +1,4 @@
-"""An order and a return, small but whole."""
+"""What sagas are rehearsed with: small, but whole. Diagrams, tests and recorded histories share it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from decimal import Decimal
 
 from aggregates.order import OrderLine, OrderPlaced
 from aggregates.order_return import ReturnLine, ReturnOpened
+from aggregates.transfer import Holder, TransferRequested
+from sagakit.testing import Rehearsal
+from workflows.money_transfer import MoneyTransfer
+from workflows.order_fulfilment import OrderFulfilment
+from workflows.order_return import TakeReturn
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRICE = Decimal("2.50")
@@ -26,3 +31,8 @@ RETURN = ReturnOpened(
     lines=(ReturnLine(product="a", quantity=1, unit_price=PRICE),),
     refund=PRICE,
 )
+TRANSFER = TransferRequested(
+    transfer_id="t", source=Holder(kind="account", id="a"), target=Holder(kind="wallet", id="w"), pence=250
+)
+REHEARSALS = (Rehearsal(OrderFulfilment, ORDER), Rehearsal(TakeReturn, RETURN))
+BANK = (Rehearsal(MoneyTransfer, TRANSFER),)
