@@ -219,7 +219,9 @@ class Course:
             self.undone.add(undo.step.number)
             self.table.mark(undo.step, "undone")
             return StepReply(done=1)
-        request = request_of(self.name, undo.commands, undo.key).model_copy(update={"is_undo": True})
+        request = request_of(self.name, undo.commands, undo.key).model_copy(
+            update={"is_undo": True, "was_done": undo.step.state == "done"}
+        )
         self.table.mark(undo.step, "being undone", attempts=1)
         reply = await self.until_decided(undo.step, undo.commands[0], request, self.patience)
         self.undone.add(undo.step.number)

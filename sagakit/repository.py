@@ -106,13 +106,17 @@ class Repository:
                 span.set_attribute("sagakit.refusal", outcome.code or "")
             return outcome
 
-    async def undo(self, aggregate_type: type[Aggregate], command: Command, context: Context, do_key: str) -> CommandOutcome:
+    async def undo(
+        self, aggregate_type: type[Aggregate], command: Command, context: Context, do_key: str, *, was_done: bool = False
+    ) -> CommandOutcome:
         """Undo what the command with ``do_key`` did: by ``command`` when it was done, by nothing when it never was.
 
         The fence: when the do has no outcome yet, its key is taken here, so that a late do is refused (failures D1, D2).
+        ``was_done``: the caller was told that it was done, and its outcome may be forgotten by now.
         """
         stream = aggregate_type.stream_of(command.aggregate_id)
-        if (await self.fence(stream, do_key)).status != "done":
+        found = await self.fence(stream, do_key)
+        if found.status != "done" and not (was_done and found.status == "fenced"):
             return CommandOutcome(status="nothing_to_undo", stream=stream)
         return await self.handle(aggregate_type, command, context)
 

@@ -16,10 +16,12 @@ from sagakit.saga_commands import CommandReader, Commands
 NOWHERE, BEFORE, BEHIND = 0, 1, 2
 _DEEPEST = 8
 _DURABLE = frozenset(
-    {"step", "together", "expect", "ask_person", "conclude", "compensated", "new_chapter", "sleep", "sleep_until"}
+    {"step", "together", "expect", "ask_person", "conclude", "compensated", "new_chapter", "sleep", "sleep_until", "child"}
 )
 _SWALLOWING = frozenset({"BaseException", "CancelledError"})
+_OF_ONE_RUN = frozenset({"now", "time", "time_ns", "random", "new_random", "uuid4", "uuid7", "sleep", "wait_condition"})
 Note = Callable[[ast.AST, str, bool], None]
+Say = Callable[[ast.AST, str], None]
 
 
 class Walk:
@@ -175,7 +177,7 @@ class Walk:
             case ast.Attribute(value=ast.Name(id="self")):
                 pass
             case ast.Call(func=function):
-                _check_time(self._reader.value(function), node, self._wrong)
+                _check_time(self._reader.value(function), node, self._wrong, self._unclear)
                 self._parts(node)
             case _:
                 self._parts(node)
@@ -194,16 +196,31 @@ class Walk:
         self._parts_of_arguments(call)
         if name == "step":
             self._step(call, is_in_group=False)
+        elif name == "child":
+            self._child(call)
         elif name == "conclude":
             self._check_served(call, self._reader.of(call.args[0]) if call.args else None, "the command")
         elif name == "expect":
             expected = self._reader.value(call.args[0]) if call.args else None
             if isinstance(expected, type) and issubclass(expected, Event) and expected not in self._expects:
                 self._wrong(call, f"it expects {expected.event_name}, which the saga does not list in expects=")
-        elif name == "new_chapter":
+        else:
+            self._further(name)
+
+    def _further(self, name: str) -> None:
+        if name == "new_chapter":
             self._at = NOWHERE  # it begins at the top again, before the pivot
         elif name in self._methods:
             self.method(name)
+
+    def _child(self, call: ast.Call) -> None:
+        pivot = next((keyword.value for keyword in call.keywords if keyword.arg == "pivot"), ast.Constant(value=False))
+        is_told = isinstance(pivot, ast.Constant)
+        if isinstance(pivot, ast.Constant) and not pivot.value:
+            return
+        if self._at & BEHIND:
+            self._unclear(call, "a child that is the pivot, perhaps behind the pivot")
+        self._move(BEHIND if is_told else self._at | BEHIND)
 
     def _parts_of_arguments(self, call: ast.Call) -> None:
         for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
@@ -265,10 +282,14 @@ def _takes_steps(node: ast.AST) -> bool:
     )
 
 
-def _check_time(called: object, node: ast.expr, wrong: Callable[[ast.AST, str], None]) -> None:
-    """Find what gives another answer at each replay."""
+def _check_time(called: object, node: ast.expr, wrong: Say, unclear: Say) -> None:
+    """Find what gives another answer at each replay, or in each run of a saga that goes on in new ones."""
     module, name = getattr(called, "__module__", None), getattr(called, "__name__", "")
     owner = getattr(called, "__self__", None)
     where = module or (owner.__module__ if isinstance(owner, type) else "")
     if where in ("time", "random", "uuid", "secrets") or (where == "datetime" and name in ("now", "utcnow", "today")):
-        wrong(node, f"{where}.{name} answers otherwise when the saga is replayed: take it from `workflow`, or from a step")
+        wrong(node, f"{where}.{name} answers otherwise when the saga is replayed: take it from the saga, or from a step")
+    elif where.startswith(("temporalio.workflow", "asyncio")) and name in _OF_ONE_RUN:
+        unclear(
+            node, f"{name} of {where.partition('.')[0]} is known to one run only: use self.now(), self.sleep(...), self.random"
+        )

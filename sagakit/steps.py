@@ -31,7 +31,8 @@ class StepRequest(BaseModel):
     """What a command activity receives. Item ``i`` has the idempotency key ``<key>/<i>``; the undo of it ``<key>/<i>/undo``.
 
     ``attempt`` counts what a person had tried again: a refusal is remembered under its key, so each has a key of its own.
-    With ``only_if_done`` nothing is done: what was done before is looked up, and what was not never will be.
+    With ``only_if_done`` nothing is done: what was done before is looked up, and what was not never will be. ``was_done`` says
+    of an undo that the saga knows its step to have been done, also where the participant has forgotten it by now.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class StepRequest(BaseModel):
     actor: str
     attempt: int = 0
     only_if_done: bool = False
+    was_done: bool = False
     hops: int = 0
 
 

@@ -82,7 +82,7 @@ async def _handle_one(
         if request.only_if_done:
             return await _looked_up(repository, aggregate_type.stream_of(command.aggregate_id), key)
         if request.is_undo:
-            return await repository.undo(aggregate_type, command, context, key)
+            return await repository.undo(aggregate_type, command, context, key, was_done=request.was_done)
         return await repository.handle(aggregate_type, command, context)
     except InvalidInput as error:
         raise ApplicationError(str(error), type="invalid_input", non_retryable=True) from error

@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
+from sagakit.temporal.tree import kinds_of, step_of, taken
 
 _QUEUE = "rehearsal"
 # A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
@@ -54,23 +55,19 @@ class Played:
     steps: tuple[dict[str, Any], ...]
     unmatched: tuple[str, ...]
     waited: tuple[tuple[int, str], ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise `AssertionError` when a command took effect twice, or is half undone, or was done after it was undone."""
         done = [call.key for call in self.calls if call.effect == "done"]
-        kinds = {step["number"]: step["kind"] for step in self.steps}
         if len(done) != len(set(done)):
             raise AssertionError(f"done twice: {done}")
-        half = [k for k, state in self.standing.items() if state == "done" and kinds.get(_number(k)) == "compensable"]
+        half = [k for k, state in self.standing.items() if state == "done" and self.kinds.get(step_of(k)) == "compensable"]
         if self.status == "compensated" and half:
             raise AssertionError(f"compensated, but left as it was: {half}")
         gone = [key for key, state in self.standing.items() if state != "done"]
         if self.status == "completed" and gone:
             raise AssertionError(f"completed, but undone or never done: {gone}")
-
-
-def _number(key: str) -> int:
-    return int(key.rsplit("/", 2)[-2])
 
 
 @dataclass(frozen=True)
@@ -158,6 +155,7 @@ class Stage:
             finally:
                 was_parked = await _ended(conducting)
             shown = await handle.query("steps")
+            kinds = await kinds_of(self.client, cast.standing)
         played = Played(
             workflow_id,
             status,
@@ -168,6 +166,7 @@ class Stage:
             tuple(shown["steps"]),
             unmatched,
             tuple((after, what) for after, what in shown["waited"]),
+            kinds,
         )
         played.check()
         return played
@@ -181,18 +180,23 @@ class Stage:
         told: Sequence[Event] = (),
         answers: Sequence[str] = (),
     ) -> list[Scenario]:
-        """Play a saga well, then once with each fault at each of its steps; each is checked. Returns all but the first."""
+        """Play a saga well, then once with each fault at each of its steps; each is checked. Returns all but the first.
+
+        The steps of its children are steps of it, in the order in which they reach their services.
+        """
         well = await self.play(saga, event, told=told, answers=answers)
         found: list[Scenario] = []
-        for step in well.steps:
+        steps = taken(well.calls, well.kinds)
+        last = next((number for number, _, kind in steps if kind == "pivot"), len(steps))
+        for number, name, kind in steps:
             for fault in faults:
-                if fault == "undo refused" and step["kind"] != "compensable":
+                if fault == "undo refused" and kind != "compensable":
                     continue
-                wanted: dict[int, Fault] = {step["number"]: fault}
+                wanted: dict[int, Fault] = {number: fault}
                 if fault == "undo refused":  # something behind it has to fail, so that it is undone at all
-                    wanted[next((s["number"] for s in well.steps if s["kind"] == "pivot"), len(well.steps))] = "refused"
+                    wanted[last] = "refused"
                 played = await self.play(saga, event, faults=wanted, told=told, answers=answers)
-                found.append(Scenario(step["number"], step["name"], fault, played))
+                found.append(Scenario(number, name, fault, played))
         return found
 
 

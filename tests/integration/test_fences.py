@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -23,7 +25,9 @@ class Participant:
             if getattr(activity, "__temporal_activity_definition").name == "add"
         )
 
-    async def send(self, amount: int = 5, *, is_undo: bool = False, attempt: int = 0, only_if_done: bool = False) -> StepReply:
+    async def send(
+        self, amount: int = 5, *, is_undo: bool = False, attempt: int = 0, only_if_done: bool = False, was_done: bool = False
+    ) -> StepReply:
         request = StepRequest(
             commands=[{"counter": "a", "amount": -amount if is_undo else amount}],
             key="saga/1/1",
@@ -33,6 +37,7 @@ class Participant:
             actor="saga",
             attempt=attempt,
             only_if_done=only_if_done,
+            was_done=was_done,
         )
         reply: StepReply = await ActivityEnvironment().run(self._add, request)
         return reply
@@ -40,8 +45,8 @@ class Participant:
     async def do(self, amount: int = 5, attempt: int = 0, *, only_if_done: bool = False) -> StepReply:
         return await self.send(amount, attempt=attempt, only_if_done=only_if_done)
 
-    async def undo(self) -> StepReply:
-        return await self.send(is_undo=True)
+    async def undo(self, *, was_done: bool = False) -> StepReply:
+        return await self.send(is_undo=True, was_done=was_done)
 
     async def effects(self) -> list[str]:
         return [event.data for event in await self.counting.store.load("counter-a")]
@@ -111,3 +116,10 @@ async def test_looking_up_finds_what_was_done_g4(participant: Participant) -> No
     await participant.do()
     assert (await participant.do(only_if_done=True)).done == 1
     assert await participant.effects() == DONE
+
+
+async def test_what_a_long_saga_knows_to_be_done_is_undone_though_its_outcome_is_forgotten_g4(participant: Participant) -> None:
+    await participant.do()
+    assert await participant.counting.store.forget_outcomes(datetime.now(UTC) + timedelta(hours=1), 100) >= 1
+    assert (await participant.undo(was_done=True)).done == (await participant.undo(was_done=True)).done == 1
+    assert await participant.effects() == UNDONE

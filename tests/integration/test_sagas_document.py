@@ -24,6 +24,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     del sys.modules["trip_of_the_page"]
 
 
-async def test_the_test_of_the_page_passes(page: ModuleType, temporal_binary: Path) -> None:
+async def test_the_tests_of_the_page_pass(page: ModuleType, temporal_binary: Path) -> None:
     assert temporal_binary
     await page.test_whatever_fails_a_trip_ends_right()
+    await page.test_a_badge_is_kept_for_a_year()

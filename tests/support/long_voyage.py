@@ -35,6 +35,10 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
     async def _pivot(self, _: str) -> None:
         await self.step(Permit(leg=f"{self._voyage}-pivot"), pivot=True)
 
+    async def _refused(self, _: str) -> None:
+        """A step that the test's fault refuses."""
+        await self.step(Book(leg=f"{self._voyage}-refused"))
+
     async def _side(self, names: str) -> None:
         """Side by side, each there and back."""
         await self.together(*(self._both_ways(name) for name in names.split(",")))
@@ -51,10 +55,11 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
         answer = await self.ask_person("Sail at night?", ["sail", "stay"])
         await self._leg(answer.choice)
 
-    async def _days(self, count: str) -> StepReply:
-        """Something each day."""
+    async def _days(self, of: str) -> StepReply:
+        """Something each day; ``days:10,4`` is ten times something every fourth day."""
+        count, _, days = of.partition(",")
         for day in range(int(count)):
-            await self.sleep(timedelta(days=1))
+            await self.sleep(timedelta(days=int(days or 1)))
             await self._leg(f"day-{day}")
         return StepReply(done=0)
 

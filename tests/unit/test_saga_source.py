@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from temporalio import workflow
 
 from sagakit.errors import StepRefused
 from sagakit.saga import Saga
@@ -154,6 +155,17 @@ class PivotByChance(Base, starts_on=Embarked, key="voyage"):
         await self.step(Permit(leg="a"), pivot=bool(embarked.plan))
 
 
+class ClockOfARun(Base, starts_on=Embarked, key="voyage"):
+    async def run(self, _: Embarked) -> None:
+        await self.step(Tell(voyage="a", news=f"{workflow.now()}"))
+
+
+class ChildBehindThePivot(Base, starts_on=Embarked, key="voyage"):
+    async def run(self, embarked: Embarked) -> None:
+        await self.child(Straight, embarked, pivot=True)
+        await self.step(Book(leg="a"), undo=Unbook(leg="a"))
+
+
 class HandedOn(Base, starts_on=Embarked, key="voyage"):
     async def run(self, _: Embarked) -> None:
         await elsewhere(self)
@@ -213,6 +225,7 @@ def test_branches_loops_groups_helpers_and_handlers_are_followed() -> None:
     ("saga", "what"),
     [
         (BehindThePivot, "book: something compensable behind the pivot"),
+        (ChildBehindThePivot, "book: something compensable behind the pivot"),
         (TwoPivots, "permit: a second pivot behind the pivot"),
         (PivotWithUndo, "book: the pivot has no undo, and no step beside it"),
         (PivotInAGroup, "permit: the pivot has no undo, and no step beside it"),
@@ -220,7 +233,7 @@ def test_branches_loops_groups_helpers_and_handlers_are_followed() -> None:
         (UnservedConclusion, "no service in the list of services handles note"),
         (Swallowing, "it swallows a cancellation: let what is no Exception pass, or raise it again"),
         (Suppressing, "it swallows a cancellation: let what is no Exception pass, or raise it again"),
-        (Random, "answers otherwise when the saga is replayed: take it from `workflow`, or from a step"),
+        (Random, "answers otherwise when the saga is replayed: take it from the saga, or from a step"),
         (Unlisted, "it expects voyage.told, which the saga does not list in expects="),
     ],
 )
@@ -233,6 +246,7 @@ def test_what_is_wrong_for_certain_is_named_with_its_line(saga: type[Saga], what
 @pytest.mark.parametrize(
     ("saga", "why"),
     [
+        (ClockOfARun, "now of temporalio is known to one run only: use self.now()"),
         (PivotInABranch, "book: something compensable, perhaps behind the pivot"),
         (PivotInALoop, "permit: a second pivot, perhaps behind the pivot"),
         (PivotTried, "book: something compensable, perhaps behind the pivot"),
