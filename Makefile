@@ -36,6 +36,7 @@ record-histories: set-up-dev ## record the ways of sagas that tests/replay has n
 diagrams: set-up-dev ## draw the sagas of the example anew, from their rehearsals
 	@$(run) -m worker sagas diagram --into docs/order-sagas.md
 	@$(run) -m worker --app worker.services:BANK sagas diagram --rehearsals worker.rehearsals:BANK --into docs/money-transfer.md
+	@$(run) -m worker --app worker.services:RENEWALS sagas diagram --rehearsals worker.rehearsals:RENEWALS --into docs/subscription-renewal.md
 chaos: set-up-dev ## kill what delivers, or sagas and what they stand on: SECTION=delivery|sagas; ARGS="--help" says how to have a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
 	@$(if $(ARGS)$(filter sagas,$(SECTION)),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
@@ -48,7 +49,9 @@ check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@$(run) -m worker contracts check
 	@$(run) -m worker sagas check
 	@$(run) -m worker --app worker.services:BANK sagas check
+	@$(run) -m worker --app worker.services:RENEWALS sagas check
 	@$(run) -m worker --app worker.services:BANK contracts check --lock-file contracts.bank.lock.json
+	@$(run) -m worker --app worker.services:RENEWALS contracts check --lock-file contracts.renewals.lock.json
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format

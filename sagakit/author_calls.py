@@ -51,7 +51,9 @@ async def sleep(course: Course, duration: timedelta) -> None:
 
     async def live(call: Entry) -> Slept:
         call.until = call.until or workflow.now() + duration
-        await course.table.wait(f"{call.until:%Y-%m-%d %H:%M:%S}", lambda: course.letters.is_hurried, call.until)
+        await course.table.wait(
+            f"time to pass until {call.until:%Y-%m-%d %H:%M:%S}", lambda: course.letters.is_hurried, call.until
+        )
         return Slept()
 
     if duration > timedelta(0):

@@ -7,11 +7,13 @@ from decimal import Decimal
 
 from aggregates.order import OrderLine, OrderPlaced
 from aggregates.order_return import ReturnLine, ReturnOpened
+from aggregates.subscription import SubscriptionBegun
 from aggregates.transfer import Holder, TransferRequested
 from sagakit.testing import Rehearsal
 from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
+from workflows.subscription_renewal import SubscriptionRenewal
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRICE = Decimal("2.50")
@@ -34,5 +36,7 @@ RETURN = ReturnOpened(
 TRANSFER = TransferRequested(
     transfer_id="t", source=Holder(kind="account", id="a"), target=Holder(kind="wallet", id="w"), pence=250
 )
+SUBSCRIPTION = SubscriptionBegun(subscription="s", card="k", pence=999, months=2, first_due=NOON)
 REHEARSALS = (Rehearsal(OrderFulfilment, ORDER), Rehearsal(TakeReturn, RETURN))
 BANK = (Rehearsal(MoneyTransfer, TRANSFER),)
+RENEWALS = (Rehearsal(SubscriptionRenewal, SUBSCRIPTION),)

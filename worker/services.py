@@ -1,14 +1,17 @@
 """What runs where: each service with its aggregates, projections and sagas. A new one of these is one line here.
 
-`SERVICES` is what `python -m worker` runs; `BANK` is the bank test's, named by ``--app worker.services:BANK``.
+`SERVICES` is what `python -m worker` runs; `BANK` is the bank test's, named by ``--app worker.services:BANK``; `RENEWALS` is
+of sagas that live for years.
 """
 
 from aggregates.account import Account
+from aggregates.card import Card
 from aggregates.order import Order
 from aggregates.order_return import OrderReturn
 from aggregates.payment import Payment
 from aggregates.shipment import Shipment
 from aggregates.stock import Stock
+from aggregates.subscription import Subscription
 from aggregates.transfer import Transfer
 from aggregates.wallet import Wallet
 from projections.order_summary import OrderSummary
@@ -17,6 +20,7 @@ from sagakit.service import Service
 from workflows.money_transfer import MoneyTransfer
 from workflows.order_fulfilment import OrderFulfilment
 from workflows.order_return import TakeReturn
+from workflows.subscription_renewal import SubscriptionRenewal
 
 SERVICES = (
     Service("orders", aggregates=(Order, OrderReturn), projections=(OrderSummary,), sagas=(OrderFulfilment, TakeReturn)),
@@ -29,4 +33,8 @@ BANK = (
     Service("transfers", aggregates=(Transfer,), sagas=(MoneyTransfer,)),
     Service("accounts", aggregates=(Account,)),
     Service("wallets", aggregates=(Wallet,)),
+)
+RENEWALS = (
+    Service("subscriptions", aggregates=(Subscription,), sagas=(SubscriptionRenewal,)),
+    Service("cards", aggregates=(Card,)),
 )

@@ -80,7 +80,9 @@ class BankRun:
             while not leading.done():
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if self.stop.is_set():
-                    raise Interrupted("stopped while transfers are open")
+                    raise Interrupted(
+                        "stopped while transfers are open; the next run in this folder goes on with them, beside its own"
+                    )
                 for task in done:
                     await task
         finally:

@@ -48,6 +48,7 @@ def sum_up(
         "brought_in_pence": last.brought_in,
         "at_rest_pence": last.balances,
         "in_transit_pence": in_transit,
+        "in_transit_pence_of_earlier_runs": last.in_transit - in_transit,
         "events": events,
         "seconds": round(seconds, 1),
         "invariants": {

@@ -13,6 +13,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -49,10 +51,9 @@ def main() -> int:
     except (ServiceMissing, TemporalUnavailable) as error:
         console.print(f"error: {error}")
         return 2
-    is_whole = not arguments.quick and not arguments.only and arguments.transfers >= 10_000
+    is_whole = not arguments.quick and arguments.transfers >= 10_000
     path = RESULTS / ("sagas.json" if is_whole else "sagas.partial.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+    _write(path, rows, chosen)
     console.print(f"written: {path}")
     faults = [fault for row in rows for fault in row.faults]
     for fault in faults:
@@ -60,11 +61,20 @@ def main() -> int:
     return int(bool(faults) or not rows)
 
 
+def _write(path: Path, rows: list[Row], chosen: Collection[str]) -> None:
+    """Write the rows; those of scenarios that were not run now stay as they are."""
+    before = json.loads(path.read_text()) if path.exists() else []
+    kept = [row for row in before if row["scenario"].partition(":")[0] not in chosen]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([*kept, *(row.as_json() for row in rows)], indent=1) + "\n")
+
+
 async def _run(chosen: dict[str, Scenario], options: Options) -> list[Row]:
     rows: list[Row] = []
     for name, scenario in chosen.items():
         began = time.monotonic()
         found = await scenario(options, lambda text: console.print(text, soft_wrap=True))
+        found = [replace(row, scenario=f"{name}: {row.scenario}") for row in found]
         for row in found:
             console.print(row.as_json(), soft_wrap=True)
         rows += found
