@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.told import facts_of, failure_of
 
 _PATCHED = "patched "
-END = "end"
+END, TOGETHER = "end", "together"
 T = TypeVar("T")
 
 
@@ -106,7 +106,7 @@ class Calls:
     def noted(self, entry: Entry) -> Iterator[None]:
         """Note how a call ends. What cannot be told again to another run makes this one the last."""
         line = self._here()
-        if self.is_over and not line.place.startswith(END):
+        if self.is_over and entry.is_open and entry.label != TOGETHER and not line.place.startswith(END):
             raise asyncio.CancelledError  # it had not come to an end when the saga did
         try:
             yield

@@ -19,6 +19,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from sagakit import author_calls
     from sagakit.author_calls import waited_for
+    from sagakit.calls import TOGETHER
     from sagakit.children import Child, require_served
     from sagakit.course import Course, all_of
     from sagakit.errors import InvalidInput
@@ -137,7 +138,7 @@ class Saga(Steered):
         When one fails, the others are waited for, so that the fate of each is known; then the first failure is raised. The
         undos of a group go side by side as well.
         """
-        call = self.course.calls.begin("together")
+        call = self.course.calls.begin(TOGETHER)
         token = _group.set(self.course.group_of(call))
         try:
             tasks = self.course.calls.side_by_side(steps)

@@ -185,11 +185,11 @@ def _held(monkeypatch: pytest.MonkeyPatch, deed: str, part: str) -> tuple[asynci
     """Hold the ``handle`` or ``undo`` of one part: (it was reached, it may go on)."""
     reached, may_go_on, real = asyncio.Event(), asyncio.Event(), getattr(Repository, deed)
 
-    async def gated(self: Repository, aggregate: Any, command: Any, *rest: Any) -> Any:
+    async def gated(self: Repository, aggregate: Any, command: Any, *rest: Any, **options: Any) -> Any:
         if command.aggregate_id.endswith(f"-{part}"):
             reached.set()
             await may_go_on.wait()
-        return await real(self, aggregate, command, *rest)
+        return await real(self, aggregate, command, *rest, **options)
 
     monkeypatch.setattr(Repository, deed, gated)
     return reached, may_go_on

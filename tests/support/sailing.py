@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import uuid
 from collections import Counter
@@ -129,7 +130,8 @@ async def sailing(
             memo={"correlation_id": "c-1", "event_id": "e-1", "hops": 3},
             search_attributes=first_attributes("c-1"),
         )
-        yield Sailing(stage, cast, stage.client.get_workflow_handle(handle.id, result_type=SagaResult), voyage)
+        async with asyncio.timeout(60):
+            yield Sailing(stage, cast, stage.client.get_workflow_handle(handle.id, result_type=SagaResult), voyage)
 
 
 @dataclass
