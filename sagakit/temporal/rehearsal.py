@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -40,6 +40,8 @@ _SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdR
 _SKIPS = TimeSkippingConfig(max_session_skip_count=1_000_000)
 _PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
 _LOOK_SECONDS = 0.02
+_QUESTIONS, _ANSWER_WITHIN = 5, timedelta(seconds=5)
+_LOST = (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Stage:
                 reason = str(error.cause)
             finally:
                 was_parked = await _ended(conducting)
-            shown = await handle.query("steps")
+            shown = await _shown(handle)
             kinds = await kinds_of(self.client, cast.standing)
         played = Played(
             workflow_id,
@@ -222,6 +224,17 @@ def _arrived(event: Event, number: int) -> Arrived:
     )
 
 
+async def _shown(handle: WorkflowHandle[Any, SagaResult]) -> dict[str, Any]:
+    """Ask a saga how it stands; again when the question was lost, as one beside another that was given up may be."""
+    for _ in range(_QUESTIONS - 1):
+        try:
+            return dict(await handle.query("steps", rpc_timeout=_ANSWER_WITHIN))
+        except RPCError as error:
+            if error.status not in _LOST:
+                raise
+    return dict(await handle.query("steps", rpc_timeout=_ANSWER_WITHIN))
+
+
 async def _conduct(
     handle: WorkflowHandle[Any, SagaResult], answers: list[str], verdict: Literal["retry", "skip", "complete"]
 ) -> bool:
@@ -230,7 +243,7 @@ async def _conduct(
     try:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            shown = await handle.query("steps")
+            shown = await _shown(handle)
             if shown["question"] and answers:
                 answer = Answer(choice=answers.pop(0), actor="rehearsal", reason="rehearsed")
                 await handle.execute_update("answer_question", answer)
