@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from temporalio import workflow
@@ -15,9 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.errors import PayloadTooLarge
     from sagakit.messages import Event
     from sagakit.sending import require_size
+    from sagakit.step_table import A_MOMENT
     from sagakit.steps import RECOVERY, Arrived
-
-_A_MOMENT = timedelta(milliseconds=1)
 
 
 class Continuing(Protocol):
@@ -102,7 +100,7 @@ async def carry_through(course: Course, carried: Carried, task: asyncio.Task[Any
             await workflow.wait_condition(lambda: task.done() or course.is_at_rest())
             if not task.done():
                 if not course.rest.is_all_told:  # a cancellation may have come as well
-                    await workflow.sleep(_A_MOMENT)
+                    await workflow.sleep(A_MOMENT)
                 if not task.done() and course.is_at_rest():
                     _go_on(course, carried)
         except asyncio.CancelledError:

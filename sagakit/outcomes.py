@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.messages import Event
     from sagakit.sending import recovery
     from sagakit.shielding import shielded
+    from sagakit.step_table import A_MOMENT
     from sagakit.steps import NOT_DONE, PARENT, Arrived, SagaResult
 
 
@@ -158,7 +159,7 @@ async def _cancel_when_due(saga: HasCourse, carried: Carried, task: asyncio.Task
     course = saga.course
     left = None
     if saga.deadline is not None and course.ending is None:
-        left = max(carried.began + saga.deadline - workflow.now(), timedelta(milliseconds=1))
+        left = max(carried.began + saga.deadline - workflow.now(), A_MOMENT)
     try:
         await workflow.wait_condition(
             lambda: course.cancelled_by is not None, timeout=left, timeout_summary="the saga's deadline"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from sagakit.calls import Calls
-    from sagakit.step_table import StepTable
+    from sagakit.step_table import A_MOMENT, StepTable
 
 _TASK_BYTES = 3_000_000
-_A_MOMENT = timedelta(milliseconds=1)
 
 
 class Rest:
@@ -39,7 +37,7 @@ class Rest:
     async def room_for(self, size: int) -> None:
         """Wait for the next workflow task where this one carries much already: its commands go in one message of 4 MB."""
         while self._weight and self._weight + size > _TASK_BYTES and self._weighed_at == _task():
-            await workflow.sleep(_A_MOMENT)
+            await workflow.sleep(A_MOMENT)
         if self._weighed_at != _task():
             self._weighed_at, self._weight = _task(), 0
         self._weight += size

@@ -16,7 +16,8 @@ with workflow.unsafe.imports_passed_through():
 _HEAD = "| # | step | commands | kind | state | tries | since |\n|---|---|---|---|---|---|---|"
 
 _SHOWN = 100
-_SHORTEST = timedelta(milliseconds=1)
+A_MOMENT = timedelta(milliseconds=1)
+"""The shortest wait that is one: Temporal takes none of no length."""
 
 
 class StepTable:
@@ -65,7 +66,7 @@ class StepTable:
         self._ready.append(is_here)
         self.waited = [*self.waited[1 - _SHOWN :], (self.count, what.partition(" until ")[0])]
         self.show()
-        within = None if until is None else max(until - workflow.now(), _SHORTEST)
+        within = None if until is None else max(until - workflow.now(), A_MOMENT)
         # No `finally`: a saga that is evicted from a worker's cache ends here too, and may show nothing any more.
         try:
             await workflow.wait_condition(is_here, timeout=within, timeout_summary=what[:200])

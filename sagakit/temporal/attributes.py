@@ -10,9 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import TemporalUnavailable
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS, first_attributes
-
-__all__ = ["first_attributes", "require_search_attributes"]
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS
 
 # Who may start sagas need not be let to ask; and Temporal Cloud has no operator service.
 _NOT_TOLD = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.UNIMPLEMENTED)

@@ -13,9 +13,8 @@ from sagakit.errors import InvalidInput, SagaNotStarted, TemporalUnavailable
 from sagakit.hops import HopLimit
 from sagakit.messages import Event, RecordedEvent, Registry
 from sagakit.saga import Saga
-from sagakit.steps import Arrived
+from sagakit.steps import Arrived, first_attributes
 from sagakit.telemetry import count
-from sagakit.temporal.attributes import first_attributes
 
 _log = structlog.get_logger("sagakit.bridge")
 

@@ -51,12 +51,7 @@ def application(keys: Keyring, namespace: str, origins: Sequence[str], token: st
     app = web.Application(middlewares=[guarded], client_max_size=MAX_BODY_BYTES)
     for way in ("encode", "decode"):
         app.router.add_post(f"/{way}", converting(way))
-        app.router.add_route("OPTIONS", f"/{way}", _preflight)
     return app
-
-
-async def _preflight(_: web.Request) -> web.Response:
-    return web.Response(status=204)
 
 
 async def _answered(

@@ -26,7 +26,6 @@ from temporalio.converter import (
 )
 
 from sagakit.errors import UnreadablePayload
-from sagakit.temporal import payloads
 from sagakit.temporal.keyring import Keyring
 
 ENCODING = b"binary/encrypted"
@@ -98,12 +97,10 @@ def _authenticated(metadata: dict[str, bytes]) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def data_converter(codec_keys: str | None, namespace: str) -> DataConverter:
-    """Make the converter of every client: JSON by pydantic; encrypted when there are keys. Raises `WrongSettings`."""
-    if codec_keys is None:
-        return payloads.converter
+def encrypted(plain: DataConverter, codec_keys: str, namespace: str) -> DataConverter:
+    """Make a converter that encrypts what another one writes. Raises `WrongSettings`."""
     return dataclasses.replace(
-        payloads.converter,
+        plain,
         payload_codec=EncryptionCodec(Keyring.parse(codec_keys), namespace),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )

@@ -13,8 +13,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
-from sagakit.steps import CORRELATION_ID, RECOVERY, SAGA_STATUS, Answer, Recovery, Verdict, Wish
-from sagakit.temporal.attributes import first_attributes
+from sagakit.steps import CORRELATION_ID, RECOVERY, SAGA_STATUS, Answer, Recovery, Verdict, Wish, first_attributes
 from sagakit.temporal.past import history_of
 
 _PATIENCE = timedelta(seconds=20)

@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.converter import DataConverter
 
 from sagakit.sending import require_size
 
@@ -31,3 +32,12 @@ def _named(value: Any) -> str:
 
 
 converter = dataclasses.replace(pydantic_data_converter, payload_converter_class=SizedPayloads)
+
+
+def data_converter(codec_keys: str | None, namespace: str) -> DataConverter:
+    """Make the converter of every client: JSON by pydantic; encrypted when there are keys. Raises `WrongSettings`."""
+    if codec_keys is None:
+        return converter
+    from sagakit.temporal.encryption import encrypted  # noqa: PLC0415 a heavy import, and few set keys
+
+    return encrypted(converter, codec_keys, namespace)

@@ -25,7 +25,7 @@ from temporalio.workflow import ActivityHandle
 from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.saga import Saga
 from sagakit.settings import Settings
-from sagakit.temporal.encryption import data_converter
+from sagakit.temporal.payloads import data_converter
 
 
 async def connect_by(settings: Settings, address: str) -> Client:

@@ -24,9 +24,8 @@ from sagakit.errors import InvalidInput
 from sagakit.messages import Event
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict, first_attributes
 from sagakit.temporal import payloads
-from sagakit.temporal.attributes import first_attributes
 from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.dev_server import find_binary
 from sagakit.temporal.participants import FAULTS, Call, Fault, Participants

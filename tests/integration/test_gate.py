@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -20,6 +17,7 @@ from sagakit.temporal.participants import Participants
 from sagakit.temporal.plugin import CommandRouting, connect
 from sagakit.temporal.rehearsal import Stage, rehearsing
 from sagakit.temporal.sandbox import workflow_runner
+from tests.support.changing import with_a_sleep_before
 from tests.support.faulty import PARTS, RUNS
 from tests.support.voyage import LEGS, VOYAGES, Embarked, VoyageSaga
 
@@ -35,15 +33,6 @@ async def stage(temporal_binary: Path) -> AsyncIterator[Stage]:
 async def _gate(client: Client, workflow_id: str, *, is_open: bool) -> Replayed:
     handle = client.get_workflow_handle(workflow_id)
     return await Gate(SERVICES).replay(await handle.fetch_history(), is_open=is_open)
-
-
-def _with_a_sleep_first(step: Callable[..., Any], guard: Callable[[VoyageSaga], bool]) -> Callable[..., Any]:
-    async def changed(self: VoyageSaga, command: Any, **options: Any) -> Any:
-        if guard(self):
-            await workflow.sleep(timedelta(seconds=1))
-        return await step(self, command, **options)
-
-    return changed
 
 
 async def test_a_bad_change_is_named_with_the_event_and_a_patched_one_passes_g7(
@@ -72,12 +61,12 @@ async def test_a_bad_change_is_named_with_the_event_and_a_patched_one_passes_g7(
     assert (await _gate(client, workflow_id, is_open=True)).verdict == "same"
 
     original = VoyageSaga.step
-    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda _: True))
+    monkeypatch.setattr(VoyageSaga, "step", with_a_sleep_before(original, lambda *_: True))
     bad = await _gate(client, workflow_id, is_open=True)
     assert (bad.verdict, bad.workflow_id) == ("breaks", workflow_id)
     assert bad.why.startswith("at event 6, ActivityTaskScheduled"), bad.why
 
-    monkeypatch.setattr(VoyageSaga, "step", _with_a_sleep_first(original, lambda saga: saga.patched("sleep-first")))
+    monkeypatch.setattr(VoyageSaga, "step", with_a_sleep_before(original, lambda saga, _: saga.patched("sleep-first")))
     assert (await _gate(client, workflow_id, is_open=True)).verdict == "same"
     await handle.terminate()
 

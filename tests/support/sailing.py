@@ -16,8 +16,7 @@ from temporalio.worker import Worker
 
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
-from sagakit.steps import Answer, Arrived, SagaResult
-from sagakit.temporal.attributes import first_attributes
+from sagakit.steps import Answer, Arrived, SagaResult, first_attributes
 from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.participants import Fault, Participants

@@ -10,8 +10,9 @@ from temporalio.converter import WorkflowSerializationContext
 
 from sagakit.errors import UnreadablePayload, WrongSettings
 from sagakit.settings import load_settings
-from sagakit.temporal.encryption import ENCODING, EncryptionCodec, data_converter
+from sagakit.temporal.encryption import ENCODING, EncryptionCodec
 from sagakit.temporal.keyring import Keyring, new_key
+from sagakit.temporal.payloads import data_converter
 
 SECRET = b'{"card": "4111"}'
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=SECRET)

@@ -22,7 +22,7 @@ from sagakit.runtime import stop_on_signals
 from sagakit.service import ServiceMap
 from sagakit.settings import Settings
 from sagakit.system import System
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 from worker.bank.course import Course
 from worker.bank.crew import Crew, Torment
 from worker.bank.plan import Plan, make_plan
@@ -90,7 +90,7 @@ async def _run(
         async with Crew.at_work(settings) as crew:
             if crew.location.ui:
                 stderr.print(f"Temporal {crew.location.address}, its UI {crew.location.ui}", soft_wrap=True)
-            client = await connect(crew.location.address, settings.temporal_namespace)
+            client = await connect_by(settings, crew.location.address)
             course = await Course.of(run, system, chance)
             with Progress(*columns, console=stderr) as bar:
                 tasks = {name: bar.add_task(name, total=None) for name in ("accounts", "requests", "outcomes")}

@@ -15,7 +15,7 @@ from sagakit.service import ServiceMap
 from sagakit.settings import Settings
 from sagakit.system import System
 from sagakit.temporal.dev_server import end_with_parent
-from sagakit.temporal.plugin import connect
+from sagakit.temporal.plugin import connect_by
 from worker.services import BANK
 
 _PAUSE_SECONDS = 0.2
@@ -36,7 +36,7 @@ async def _serve(settings: Settings, roles: tuple[str, ...]) -> None:
     with only_process(settings):
         while not stop.is_set():
             try:
-                client = await connect(str(settings.temporal_address), settings.temporal_namespace)
+                client = await connect_by(settings, str(settings.temporal_address))
             except TemporalUnavailable:  # it is being started again
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)

@@ -46,7 +46,7 @@ def main() -> int:
     console.print(f"seed {arguments.seed}")
     try:
         with tempfile.TemporaryDirectory(prefix="sagakit-chaos-") as folder:
-            options = Options(arguments.seed, arguments.quick, arguments.transfers, Path(folder), arguments.only)
+            options = Options(arguments.seed, arguments.quick, arguments.transfers, Path(folder))
             rows = asyncio.run(_run(chosen, options))
     except (ServiceMissing, TemporalUnavailable) as error:
         console.print(f"error: {error}")

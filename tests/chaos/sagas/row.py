@@ -16,7 +16,6 @@ class Options:
     is_quick: bool
     transfers: int
     folder: Path
-    only: str = ""
 
 
 @dataclass(frozen=True)
