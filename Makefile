@@ -28,15 +28,17 @@ test: set-up-dev ## run all tests on real PostgreSQL, RabbitMQ and Temporal
 test-fast: set-up-dev ## run the tests that need no server
 	@$(run) -m pytest tests/unit tests/architecture $(ARGS)
 
-bench: set-up-dev ## measure beside peers: SECTION=log; ARGS="--quick --only TEXT" for a look
+bench: set-up-dev ## measure beside peers: SECTION=log|delivery|sagas; ARGS="--quick --only TEXT" for a look
 	@scripts/with-servers.sh $(run) -m benchmarks $(SECTION) $(ARGS)
 
 record-histories: set-up-dev ## record the ways of sagas that tests/replay has not yet
 	@$(run) -m tests.replay.record
 diagrams: set-up-dev ## draw the sagas of the example anew, from their rehearsals
 	@$(run) -m worker sagas diagram --into docs/order-sagas.md
+	@$(run) -m worker sagas diagram --rehearsals worker.rehearsals:LONG_WAYS --into docs/order-sagas.md
 	@$(run) -m worker --app worker.services:BANK sagas diagram --rehearsals worker.rehearsals:BANK --into docs/money-transfer.md
 	@$(run) -m worker --app worker.services:RENEWALS sagas diagram --rehearsals worker.rehearsals:RENEWALS --into docs/subscription-renewal.md
+	@$(run) -m worker --app worker.services:TRIPS sagas diagram --rehearsals worker.rehearsals:TRIPS --into docs/trip-booking.md
 chaos: set-up-dev ## kill what delivers, or sagas and what they stand on: SECTION=delivery|sagas; ARGS="--help" says how to have a look
 	@scripts/with-servers.sh $(run) -m tests.chaos.$(or $(filter-out log,$(SECTION)),delivery) $(ARGS)
 	@$(if $(ARGS)$(filter sagas,$(SECTION)),:,$(run) -m pytest -q tests/chaos/long_broker_faults.py)
@@ -50,8 +52,10 @@ check: set-up-dev ## format, lint, types, imports, contracts, architecture
 	@$(run) -m worker sagas check
 	@$(run) -m worker --app worker.services:BANK sagas check
 	@$(run) -m worker --app worker.services:RENEWALS sagas check
+	@$(run) -m worker --app worker.services:TRIPS sagas check
 	@$(run) -m worker --app worker.services:BANK contracts check --lock-file contracts.bank.lock.json
 	@$(run) -m worker --app worker.services:RENEWALS contracts check --lock-file contracts.renewals.lock.json
+	@$(run) -m worker --app worker.services:TRIPS contracts check --lock-file contracts.trips.lock.json
 	@$(run) -m pytest -q tests/architecture
 
 format: set-up-dev ## rewrite the code in the house format

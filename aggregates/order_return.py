@@ -22,19 +22,27 @@ class ReturnLine(BaseModel):
 
 
 class OpenReturn(Command, name="open_return", id_field="return_id"):
-    """Announce goods that come back."""
+    """Announce goods that come back, of the order ``order_id`` where it is known which."""
 
     return_id: Identifier
     customer: Annotated[str, Personal()] = ""
     country: str
     placed_at: datetime
     lines: tuple[ReturnLine, ...] = Field(min_length=1)
+    order_id: Identifier | None = None
 
 
 class CloseReturn(Command, name="close_return", id_field="return_id"):
     """Say that the goods are in stock and the money is paid back."""
 
     return_id: Identifier
+
+
+class RefuseReturn(Command, name="refuse_return", id_field="return_id"):
+    """Say why the goods do not come back."""
+
+    return_id: Identifier
+    reason: str
 
 
 class ReturnOpened(Event, name="return.opened", version=1):
@@ -46,6 +54,7 @@ class ReturnOpened(Event, name="return.opened", version=1):
     placed_at: datetime
     lines: tuple[ReturnLine, ...]
     refund: Decimal
+    order_id: str | None = None
 
 
 class ReturnClosed(Event, name="return.closed", version=1):
@@ -54,6 +63,13 @@ class ReturnClosed(Event, name="return.closed", version=1):
     return_id: str
     lines: tuple[ReturnLine, ...]
     refund: Decimal
+
+
+class ReturnRefused(Event, name="return.refused", version=1):
+    """Nothing was taken in and nothing paid back."""
+
+    return_id: str
+    reason: str
 
 
 class ReturnAlreadyOpened(DomainError):
@@ -65,9 +81,9 @@ class ReturnNotOpen(DomainError):
 
 
 class OrderReturn(Aggregate, category="return"):
-    """A return is closed once."""
+    """A return ends once, closed or refused."""
 
-    status: Literal["new", "open", "closed"] = "new"
+    status: Literal["new", "open", "closed", "refused"] = "new"
     lines: tuple[ReturnLine, ...] = ()
     refund: Decimal = Decimal(0)
 
@@ -83,13 +99,22 @@ class OrderReturn(Aggregate, category="return"):
             placed_at=command.placed_at,
             lines=command.lines,
             refund=refund,
+            order_id=command.order_id,
         )
 
     @handles(CloseReturn)
     def close(self, _command: CloseReturn) -> Event:
+        self._must_be_open()
+        return ReturnClosed(return_id=self.id, lines=self.lines, refund=self.refund)
+
+    @handles(RefuseReturn)
+    def refuse(self, command: RefuseReturn) -> Event:
+        self._must_be_open()
+        return ReturnRefused(return_id=self.id, reason=command.reason)
+
+    def _must_be_open(self) -> None:
         if self.status != "open":
             raise ReturnNotOpen(f"return {self.id} is {self.status}, not open")
-        return ReturnClosed(return_id=self.id, lines=self.lines, refund=self.refund)
 
     @applies(ReturnOpened)
     def _opened(self, event: ReturnOpened) -> None:
@@ -98,3 +123,7 @@ class OrderReturn(Aggregate, category="return"):
     @applies(ReturnClosed)
     def _closed(self, _event: ReturnClosed) -> None:
         self.status = "closed"
+
+    @applies(ReturnRefused)
+    def _refused(self, _event: ReturnRefused) -> None:
+        self.status = "refused"

@@ -1,4 +1,4 @@
-"""A payment: authorised, then captured or voided; or a refund that stands alone."""
+"""A payment: authorised, here or by a provider, then captured or voided; or a refund that stands alone."""
 
 from decimal import Decimal
 from typing import Literal
@@ -18,6 +18,22 @@ class AuthorisePayment(Command, name="authorise_payment", id_field="payment_id")
     limit: Decimal | None = None
 
 
+class RequestPayment(Command, name="request_payment", id_field="payment_id"):
+    """Ask the payment provider to hold an amount in GBP; its answer comes as `AnswerPayment`."""
+
+    payment_id: Identifier
+    amount: Decimal = Field(gt=0)
+    limit: Decimal | None = None
+
+
+class AnswerPayment(Command, name="answer_payment", id_field="payment_id"):
+    """Take the provider's answer; ``reason`` is why it holds nothing."""
+
+    payment_id: Identifier
+    is_authorised: bool
+    reason: str = ""
+
+
 class VoidPayment(Command, name="void_payment", id_field="payment_id"):
     """Let the held amount go."""
 
@@ -31,10 +47,41 @@ class CapturePayment(Command, name="capture_payment", id_field="payment_id"):
 
 
 class RefundPayment(Command, name="refund_payment", id_field="payment_id"):
-    """Pay an amount back."""
+    """Pay an amount back, of the payment ``of_payment`` where it is known which."""
 
     payment_id: Identifier
     amount: Decimal = Field(gt=0)
+    of_payment: str = ""
+
+
+class PaymentRequested(Event, name="payment.requested", version=1):
+    """The provider is to hold the amount, up to the limit."""
+
+    payment_id: str
+    amount: Decimal
+    limit: Decimal | None = None
+
+
+class PaymentAnswered(Event, name="payment.answered", version=1):
+    """The provider has answered in time."""
+
+    payment_id: str
+    is_authorised: bool
+    reason: str = ""
+
+
+class PaymentGivenUp(Event, name="payment.given_up", version=1):
+    """Nobody waits for the provider's answer any more: what it holds, or will hold, it lets go."""
+
+    payment_id: str
+    amount: Decimal
+
+
+class PaymentAnsweredLate(Event, name="payment.answered_late", version=1):
+    """The provider has answered when the payment had been given up."""
+
+    payment_id: str
+    is_authorised: bool
 
 
 class PaymentAuthorised(Event, name="payment.authorised", version=1):
@@ -63,6 +110,7 @@ class PaymentRefunded(Event, name="payment.refunded", version=1):
 
     payment_id: str
     amount: Decimal
+    of_payment: str = ""
 
 
 class PaymentDeclined(DomainError):
@@ -73,14 +121,18 @@ class PaymentNotHeld(DomainError):
     """Only a held amount can be taken or let go."""
 
 
+class PaymentNotRequested(DomainError):
+    """A provider answers what it was asked."""
+
+
 class PaymentAlreadyKnown(DomainError):
     """A payment id is used once."""
 
 
 class Payment(Aggregate, category="payment"):
-    """An amount is held once, and then taken or let go, never both."""
+    """An amount is held once, and then taken or let go, never both; an answer that comes too late holds nothing."""
 
-    status: Literal["new", "held", "voided", "captured", "refunded"] = "new"
+    status: Literal["new", "requested", "declined", "given up", "held", "voided", "captured", "refunded"] = "new"
     amount: Decimal = Decimal(0)
 
     @handles(AuthorisePayment)
@@ -90,8 +142,29 @@ class Payment(Aggregate, category="payment"):
             raise PaymentDeclined(f"payment declined: {command.amount} is over the limit of {command.limit}")
         return PaymentAuthorised(payment_id=self.id, amount=command.amount)
 
+    @handles(RequestPayment)
+    def request(self, command: RequestPayment) -> Event:
+        self._must_be_new()
+        return PaymentRequested(payment_id=self.id, amount=command.amount, limit=command.limit)
+
+    @handles(AnswerPayment)
+    def answer(self, command: AnswerPayment) -> list[Event]:
+        if not self.exists:
+            raise PaymentNotRequested(f"payment {self.id} was never requested")
+        if self.status == "given up":
+            return [PaymentAnsweredLate(payment_id=self.id, is_authorised=command.is_authorised)]
+        if self.status != "requested":
+            return []
+        held: list[Event] = [PaymentAuthorised(payment_id=self.id, amount=self.amount)] if command.is_authorised else []
+        answer = PaymentAnswered(payment_id=self.id, is_authorised=command.is_authorised, reason=command.reason)
+        return [*held, answer]
+
     @handles(VoidPayment)
-    def void(self, _command: VoidPayment) -> Event:
+    def void(self, _command: VoidPayment) -> Event | None:
+        if self.status == "requested":
+            return PaymentGivenUp(payment_id=self.id, amount=self.amount)
+        if self.status == "declined":
+            return None
         self._must_be_held()
         return PaymentVoided(payment_id=self.id, amount=self.amount)
 
@@ -103,7 +176,7 @@ class Payment(Aggregate, category="payment"):
     @handles(RefundPayment)
     def refund(self, command: RefundPayment) -> Event:
         self._must_be_new()
-        return PaymentRefunded(payment_id=self.id, amount=command.amount)
+        return PaymentRefunded(payment_id=self.id, amount=command.amount, of_payment=command.of_payment)
 
     def _must_be_new(self) -> None:
         if self.exists:
@@ -112,6 +185,21 @@ class Payment(Aggregate, category="payment"):
     def _must_be_held(self) -> None:
         if self.status != "held":
             raise PaymentNotHeld(f"payment {self.id} is {self.status}, not held")
+
+    @applies(PaymentRequested)
+    def _requested(self, event: PaymentRequested) -> None:
+        self.status, self.amount = "requested", event.amount
+
+    @applies(PaymentAnswered)
+    def _answered(self, event: PaymentAnswered) -> None:
+        self.status = "held" if event.is_authorised else "declined"
+
+    @applies(PaymentGivenUp)
+    def _given_up(self, _event: PaymentGivenUp) -> None:
+        self.status = "given up"
+
+    @applies(PaymentAnsweredLate)
+    def _answered_late(self, _event: PaymentAnsweredLate) -> None: ...
 
     @applies(PaymentAuthorised)
     def _authorised(self, event: PaymentAuthorised) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,12 +23,23 @@ from benchmarks.chart import chart
 from benchmarks.databases import Postgres
 from benchmarks.delivery import rows as delivery_rows
 from benchmarks.log import rows as log_rows
-from benchmarks.measure import Result, Row, Scale, run
+from benchmarks.measure import NotMeasured, Result, Row, Scale, not_measured, run
+from benchmarks.sagas import rows as saga_rows
+from sagakit.temporal.dev_server import SERVER_VERSION
 from tests.support.servers import ServiceMissing, postgres, rabbitmq
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {"log": log_rows.rows, "delivery": delivery_rows.rows}
-SERVERS = {"log": "slow2ms is commit_delay=2000 with commit_siblings=0", "delivery": "RabbitMQ with its own settings, one node"}
+SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {
+    "log": log_rows.rows,
+    "delivery": delivery_rows.rows,
+    "sagas": saga_rows.rows,
+}
+SERVERS = {
+    "log": "slow2ms is commit_delay=2000 with commit_siblings=0",
+    "delivery": "RabbitMQ with its own settings, one node",
+    "sagas": f"Temporal {SERVER_VERSION}: the dev server on SQLite, and the production server on this PostgreSQL",
+}
+WITH_BUS = ("delivery", "sagas")
 console = Console(stderr=True)
 
 
@@ -45,7 +57,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sagakit-bench-")))
-            bus = stack.enter_context(rabbitmq()) if arguments.section == "delivery" else ""
+            bus = stack.enter_context(rabbitmq()) if arguments.section in WITH_BUS else ""
             bench = Bench(Postgres(stack.enter_context(postgres())), folder, Scale(arguments.quick), bus)
             found, server = asyncio.run(_run(arguments.section, bench, arguments.only))
     except ServiceMissing as error:
@@ -66,11 +78,15 @@ async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str
     found: list[Result] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Drawn between measurements only: a drawing thread would take its share of the processor.
-    with Progress(*columns, console=console, auto_refresh=False) as progress:
-        task = progress.add_task(section, total=len(rows) * 2 * (bench.scale.rounds + 1))
+    async with bench.closing:
+        progress = bench.closing.enter_context(Progress(*columns, console=console, auto_refresh=False))
+        task = progress.add_task(section, total=sum(row.measurements(bench.scale.rounds) for row in rows))
         for row in rows:
             progress.update(task, description=row.name, refresh=True)
-            result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
+            try:
+                result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
+            except NotMeasured as why:
+                result = not_measured(row, why)
             found.append(result)
             progress.console.print(
                 f"{result.verdict:>6}  {result.ratio:7.2f}  {row.name}  ({result.ours:,.1f} / {result.theirs:,.1f} {row.unit})",
@@ -91,12 +107,12 @@ def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> 
     console.print(f"written: {path.relative_to(ROOT)}")
     if not is_whole:
         return
-    pinned = [line.partition(" ")[0] for line in peer.LOCK.read_text().splitlines() if "==" in line]
+    pinned = [re.split(r" [;\\]", line)[0] for line in peer.LOCK.read_text().splitlines() if "==" in line]
     foreign = max(result.foreign_cpu for result in found)
     facts = [
         f"command: `make bench SECTION={section}`",
         f"machine: {machine.description()}",
-        f"ours: sagakit {sagakit.__version__}, {machine.versions('pydantic', 'asyncpg')}",
+        f"ours: sagakit {sagakit.__version__}, {machine.versions('pydantic', 'asyncpg', 'temporalio')}",
         f"peers: {', '.join(pinned)}",
         f"PostgreSQL {server}, its own settings, fsync on; {SERVERS[section]}",
         f"processor share taken by others during a row: at most {foreign:.0%}",
@@ -104,7 +120,9 @@ def write(found: list[Result], section: str, server: str, *, is_whole: bool) -> 
     document = ROOT / "docs/benchmarks.md"
     body = results.table(found, facts) + f"\n![ratios of the section {section}](benchmarks-{section}.svg)\n"
     document.write_text(results.put_section(document.read_text() if document.exists() else "", section, body))
-    (ROOT / f"docs/benchmarks-{section}.svg").write_text(chart([result for result in found if result.must or result.aim]))
+    (ROOT / f"docs/benchmarks-{section}.svg").write_text(
+        chart([result for result in found if (result.must or result.aim) and result.runs["ours"]])
+    )
     console.print(f"written: {document.relative_to(ROOT)}, docs/benchmarks-{section}.svg")
 
 

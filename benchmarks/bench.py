@@ -27,12 +27,16 @@ values ($1, $2, $3, $4, $5, $6::text::json, $7::text::json) returning position
 
 @dataclass
 class Bench:
-    """One run of a section; ``bus`` is the URL of RabbitMQ, for a section that needs it."""
+    """One run of a section; ``bus`` is the URL of RabbitMQ, for a section that needs it.
+
+    ``closing`` ends what several rows share.
+    """
 
     postgres: Postgres
     folder: Path
     scale: Scale
     bus: str = ""
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
     _numbers: list[int] = field(default_factory=lambda: [0])
 
     def names(self, count: int) -> list[str]:

@@ -23,11 +23,20 @@ class Sides:
 
     ours: Measure
     theirs: Measure
+    note: Callable[[], str] = field(default=str, kw_only=True)
+    """What else was found, once all is measured."""
+
+
+class NotMeasured(Exception):
+    """What a row needs is not to be had on this machine; the text says what."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured against what. ``must`` and ``aim`` are ratios; None where the number is only shown."""
+    """What is measured against what. ``must`` and ``aim`` are ratios; None where the number is only shown.
+
+    ``rounds`` may be fewer than other rows have; where it is 1 there is no warm-up: what takes minutes, and adds up.
+    """
 
     name: str
     against: str
@@ -37,6 +46,12 @@ class Row:
     aim: float | None
     prepare: Callable[[], AbstractAsyncContextManager[Sides]]
     note: str = ""
+    rounds: int | None = None
+
+    def measurements(self, rounds: int) -> int:
+        """Count the measurements of both sides, with those that warm them up."""
+        rounds = min(rounds, self.rounds or rounds)
+        return 2 * (rounds + (rounds > 1))
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,9 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Say what the ratio reaches: the aim, the must, neither; or that it is only shown."""
+        """Say what the ratio reaches: the aim, the must, neither; or that it is only shown, or could not be measured."""
+        if not self.runs["ours"]:
+            return "not measured"
         if self.aim is not None and self.ratio >= self.aim:
             return "aim"
         if self.must is not None:
@@ -72,10 +89,11 @@ def ratio(ours: float, theirs: float, better: Better) -> float:
 
 
 async def run(row: Row, rounds: int, tick: Callable[[], None]) -> Result:
-    """Warm each side up once, then measure A B A B ...; ``tick`` is called after each."""
+    """Warm each side up once, then measure A B A B ...; ``tick`` is called after each. Raises `NotMeasured`."""
     runs: dict[str, list[float]] = {"ours": [], "theirs": []}
     async with row.prepare() as sides:
-        for warm_up in (sides.ours, sides.theirs):
+        rounds = min(rounds, row.rounds or rounds)
+        for warm_up in (sides.ours, sides.theirs) if rounds > 1 else ():
             await warm_up()
             tick()
         foreign = ForeignCpu()
@@ -84,10 +102,19 @@ async def run(row: Row, rounds: int, tick: Callable[[], None]) -> Result:
                 runs[side].append(await measure())
                 tick()
         share = foreign.share()
+        note = "; ".join(filter(None, (row.note, sides.note())))
     ours, theirs = median(runs["ours"]), median(runs["theirs"])
     return Result(
         name=row.name, against=row.against, ours=ours, theirs=theirs, unit=row.unit, ratio=ratio(ours, theirs, row.better),
-        better=row.better, must=row.must, aim=row.aim, runs=runs, note=row.note, foreign_cpu=share,
+        better=row.better, must=row.must, aim=row.aim, runs=runs, note=note, foreign_cpu=share,
+    )  # fmt: skip
+
+
+def not_measured(row: Row, why: NotMeasured) -> Result:
+    """Make the line of a row that could not be measured."""
+    return Result(
+        name=row.name, against=row.against, ours=0.0, theirs=0.0, unit=row.unit, ratio=0.0, better=row.better, must=row.must,
+        aim=row.aim, runs={"ours": [], "theirs": []}, note=f"not measured: {why}",
     )  # fmt: skip
 
 

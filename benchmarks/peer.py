@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +71,23 @@ class Peer:
     @asynccontextmanager
     async def started(cls, program: str, **job: Any) -> AsyncIterator[Self]:
         """Start a program of `benchmarks/peers/`; its job ``open`` gets the arguments."""
+        async with cls.begun(str(ENVIRONMENT / "bin/python"), (str(HERE / "peers" / program),), **job) as peer:
+            yield peer
+
+    @classmethod
+    @asynccontextmanager
+    async def begun(cls, python: str, words: Sequence[str], **job: Any) -> AsyncIterator[Self]:
+        """Start a program by any Python; its job ``open`` gets the arguments."""
         process = await asyncio.create_subprocess_exec(
-            str(ENVIRONMENT / "bin/python"), str(HERE / "peers" / program),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            python, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=HERE.parent
+        )
         try:
             yield cls(process, await _ask(process, "open", **job))
         finally:
             if process.stdin is not None:
                 process.stdin.close()
             try:
-                await asyncio.wait_for(process.wait(), 10)
+                await asyncio.wait_for(process.wait(), 30)
             except TimeoutError:
                 process.kill()
                 await process.wait()

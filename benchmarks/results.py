@@ -54,7 +54,7 @@ def table(results: Iterable[Result], facts: Iterable[str]) -> str:
             if result.note not in notes:
                 notes.append(result.note)
             mark = f" ({notes.index(result.note) + 1})"
-        numbers = [f"{_number(side)} {result.unit}" for side in (result.ours, result.theirs)]
+        numbers = [f"{_number(side)} {result.unit}" if result.runs["ours"] else "" for side in (result.ours, result.theirs)]
         bounds = ["" if bound is None else f"{bound:.2f}" for bound in (result.must, result.aim)]
         cells = [result.name + mark, result.against, *numbers, f"**{_number(result.ratio)}**", *bounds, result.verdict]
         lines.append(f"| {' | '.join([*cells, str(len(result.runs['ours'])), f'{result.foreign_cpu:.0%}'])} |")

@@ -7,6 +7,7 @@ from sagakit.personal import Personal
 from sagakit.projection import Projection, projects
 from sagakit.reactions import reaction
 from sagakit.saga import Saga
+from sagakit.schedules import schedule
 from sagakit.service import ForeignService, Service
 from sagakit.upcasting import upcasts
 
@@ -27,5 +28,6 @@ __all__ = [
     "handles",
     "projects",
     "reaction",
+    "schedule",
     "upcasts",
 ]

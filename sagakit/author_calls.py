@@ -29,7 +29,10 @@ async def waited_for(course: Course, label: str, kind: type[M], live: Callable[[
         return kind.model_validate_json(course.calls.told(call) or "")
     with course.calls.noted(call):
         waiting = live(call)
-        result = await shielded(waiting, call) if course.is_after_pivot else await waiting
+        try:
+            result = await shielded(waiting, call) if course.is_after_pivot else await waiting
+        finally:
+            course.fast.hear()
         call.outcome = result.model_dump_json()
     return result
 
@@ -62,6 +65,7 @@ async def sleep(course: Course, duration: timedelta) -> None:
 
 def now(course: Course) -> datetime:
     """Read the time, once for this place in the author's code."""
+    course.fast.hear()
     return datetime.fromisoformat(course.calls.read("now", lambda: workflow.now().isoformat()))
 
 
@@ -74,5 +78,6 @@ async def new_chapter(course: Course, state: object) -> None:
     written = to_json(state).decode()
     require_size("the state of a new chapter", len(written))
     call = course.calls.begin("new chapter")
+    await shielded(course.undo_what_failed(), call)
     course.rest.next_state = written
     await shielded(workflow.wait_condition(lambda: False), call)

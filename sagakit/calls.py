@@ -145,6 +145,11 @@ class Calls:
         return bool(self.read(label, lambda: "yes" if ask(change) else ""))
 
     @property
+    def is_in_order(self) -> bool:
+        """Tell whether the call just begun comes at the same place among all calls however long others take."""
+        return len(self.lines) <= 1 or self._here().calls <= 1
+
+    @property
     def stands_elsewhere(self) -> bool:
         """Tell whether a line waits for something that is no call of the saga's: what that comes to, nobody could tell again."""
         return any(line.open is None for line in self.lines)

@@ -22,7 +22,18 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.errors import ChildCompensated, InvalidInput, StepRefused
     from sagakit.messages import Event
     from sagakit.shielding import shielded
-    from sagakit.steps import CHILD_OUTCOME, PARENT, UNDOABLE, ChildLook, Kind, SagaResult, Step, Undo, first_attributes
+    from sagakit.steps import (
+        CHILD_OUTCOME,
+        FAST_SERVICES,
+        PARENT,
+        UNDOABLE,
+        ChildLook,
+        Kind,
+        SagaResult,
+        Step,
+        Undo,
+        first_attributes,
+    )
 
 _LOOKS = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20))
 
@@ -39,6 +50,7 @@ class Child:
         kind = _kind_of(self._course, self._name, pivot=pivot, group=group)
         call = self._course.calls.begin(f"child {self.id}")
         step = self._step = self._course.table.begin(self._name, 1, kind, group, call)
+        step.saga = self.id
         if kind == "compensable":
             self._course.undos.append(Undo(step, f"{workflow.info().workflow_id}/{step.number}", (), lambda: self._undo(call)))
         if call.is_open:
@@ -46,6 +58,7 @@ class Child:
                 result = await shielded(self._until_decided(step, call), call)
                 self._course.table.mark(step, "done", call=call)
                 call.outcome = result.model_dump_json()
+        self._course.fast.hear()
         step.state = "refused" if call.failure else "done"
         self._course.is_after_pivot = self._course.is_after_pivot or (pivot and not call.failure)
         self._course.require_no_cancellation(call)
@@ -106,6 +119,7 @@ class Child:
             "hops": int(workflow.memo_value("hops", 0)) + 1,
             PARENT: self._mark(step),
             UNDOABLE: step.kind == "compensable",
+            **({FAST_SERVICES: list(self._course.fast.services)} if self._course.fast.services else {}),
         }
         with self._course.rest.flying():
             try:

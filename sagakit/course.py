@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import cached_property
 from random import Random
+from typing import Any, TypeVar
 
 from temporalio import workflow
 
@@ -14,14 +15,20 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.calls import Calls
     from sagakit.carried import Entry
     from sagakit.desk import Desk
-    from sagakit.errors import InvalidInput, PayloadTooLarge, StepRefused, StepTimedOut
+    from sagakit.errors import DomainError, InvalidInput, PayloadTooLarge, StepRefused, StepTimedOut
+    from sagakit.fast_steps import FastSteps
     from sagakit.letterbox import Letterbox
     from sagakit.messages import Command
     from sagakit.rest import Rest
     from sagakit.saga_journal import RECORD_DECISION, Decision
     from sagakit.sending import request_of, send
+    from sagakit.shielding import shielded
     from sagakit.step_table import StepTable
     from sagakit.steps import UNDOABLE, Kind, Recovery, Step, StepReply, StepRequest, Undo, Verdict
+
+T = TypeVar("T")
+BY_PERSON = "left to a person"
+"""The state of a step whose undo a person skipped, or gave a result for."""
 
 
 class ForcedEnd(Exception):
@@ -43,6 +50,8 @@ class Course:
         self.rest = Rest(self.calls, self.table, run_events)
         self.desk = Desk(self.table)
         self.letters = Letterbox(self.table)
+        self.fast = FastSteps()
+        self.stopping: asyncio.Task[None] | None = None
         self.undos: list[Undo] = []
         self.groups = 0
         self.decisions = 0
@@ -76,7 +85,7 @@ class Course:
             about=about,
             actor=actor,
             reason=reason,
-            correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
+            correlation_id=str(workflow.memo().get("correlation_id", info.workflow_id)),
         )
         with self.rest.flying():
             await workflow.execute_activity(
@@ -104,6 +113,7 @@ class Course:
         step.state = "done" if failure is None else "timed out" if failure == StepTimedOut.__name__ else "refused"
         told = self.calls.told(call)
         self.is_after_pivot = self.is_after_pivot or step.kind == "pivot"
+        self.only_known = self.only_known and not (self.fast.is_stopping and self.is_after_pivot)
         self.require_no_cancellation(call)
         return StepReply.model_validate_json(told or "")
 
@@ -112,10 +122,19 @@ class Course:
         if call.is_cancelled and not self.is_after_pivot:
             raise asyncio.CancelledError
 
+    async def whole(self, work: Coroutine[Any, Any, T], call: Entry) -> T:
+        """Finish a step whatever happens; a cancellation that came meanwhile goes before a failure that the author may catch."""
+        try:
+            return await shielded(work, call)
+        except DomainError:
+            self.require_no_cancellation(call)
+            raise
+
     def is_at_rest(self) -> bool:
         """Tell whether all that the saga is about can be handed over to another run."""
         is_to_stop = self.cancelled_by is not None and not self.is_stopped and not self.is_after_pivot and self.ending is None
-        return not (is_to_stop and self.rest.next_state is None) and self.rest.is_reached()
+        is_stopping = self.stopping is not None and not self.stopping.done()
+        return not is_stopping and not (is_to_stop and self.rest.next_state is None) and self.rest.is_reached()
 
     def kind_of(
         self, name: str, commands: Sequence[Command], undos: Sequence[Command], *, pivot: bool, group: int | None
@@ -146,7 +165,7 @@ class Course:
     @property
     def is_undoable(self) -> bool:
         """Tell whether a parent may have this saga undone once it has ended."""
-        return bool(workflow.memo_value(UNDOABLE, False))  # noqa: FBT003 the SDK's signature
+        return bool(workflow.memo().get(UNDOABLE))
 
     def looked_up(self, request: StepRequest) -> StepRequest:
         """Turn a request into one that does nothing new, where that is called for."""
@@ -156,7 +175,7 @@ class Course:
         """Send a step whose refusal, or whose end of time, makes the saga compensate. Raises `StepRefused`, `StepTimedOut`."""
         await self.rest.turn()
         try:
-            return await self._send(command, request, within)
+            return await self._send(step, command, request, within)
         except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
             self.table.mark(step, "timed out" if isinstance(failure, StepTimedOut) else "refused")
             raise
@@ -164,7 +183,8 @@ class Course:
     async def until_decided(self, step: Step, command: Command, request: StepRequest, within: timedelta) -> StepReply:
         """Send a step that has to succeed; a refusal, or the end of its time, parks the saga until a person decides.
 
-        Only a pivot that is refused makes the saga compensate: it did not happen. One whose fate is unknown is parked.
+        Only a pivot that is refused makes the saga compensate: it did not happen. One whose fate is unknown is parked, and so is
+        one of several commands of which some took effect.
         """
         kept = self.desk.taken_up(step)
         if kept is None:
@@ -174,17 +194,20 @@ class Course:
                 why, attempt, kept = kept.why, kept.attempt, None
             else:
                 try:
-                    return await self._send(command, request, within)
+                    return await self._send(step, command, request, within)
                 except (StepRefused, StepTimedOut, PayloadTooLarge) as failure:
-                    if step.kind == "pivot" and not isinstance(failure, StepTimedOut):
+                    if step.kind == "pivot" and not _may_have_happened(failure):
                         self.table.mark(step, "refused")
                         raise
                     # A refusal is remembered under its key; whether what timed out was done is not known, so it keeps its own.
                     why, attempt = failure.reason, request.attempt + (1 if isinstance(failure, StepRefused) else 0)
             verdict = await self.desk.decide(step, why, attempt)
+            self.fast.hear()
             await self.record(verdict.action, f"step {step.number}, {step.name}", verdict.actor, verdict.reason)
             if verdict.action == "complete":
                 raise ForcedEnd(verdict) from None
+            if verdict.action in ("skip", "supply"):
+                self.table.mark(step, BY_PERSON)
             if verdict.action == "skip":
                 return StepReply(done=0)
             if verdict.action == "supply" and verdict.reply is not None:
@@ -192,24 +215,36 @@ class Course:
             request = request.model_copy(update={"attempt": attempt})
             self.table.mark(step, "running", attempts=step.attempts + 1)
 
-    async def _send(self, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
+    async def _send(self, step: Step, command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
         with self.rest.flying():
             await self.rest.room_for(len(request.model_dump_json()))
-            return await send(command, request, within)
+            return await send(step, command, request, within, self.fast)
 
     async def compensate(self) -> None:
         """Undo in reverse, whatever happens, a group side by side; a refused undo parks the saga."""
         self.table.set_status("compensating")
-        # By number: the run that goes on comes past steps that went side by side in another order than the first did.
-        for undo in self.undos:
+        await self._undo_all(self.undos)
+
+    async def undo_what_failed(self) -> None:
+        """Undo the steps that failed, and that the saga went on without, where something of them took effect, or still may.
+
+        What was done by another step after all stays: undoing the one would undo the other.
+        """
+        if self.ending is None:
+            kept = [undo.commands for undo in self.undos if undo.step.state == "done"]
+            await self._undo_all([undo for undo in self.undos if _may_still_happen(undo.step) and undo.commands not in kept])
+
+    async def _undo_all(self, undos: Sequence[Undo]) -> None:
+        for undo in undos:
             if undo.step.number in self.undone:
                 self.table.mark(undo.step, "undone")
-        self.undos = sorted((u for u in self.undos if u.step.number not in self.undone), key=lambda undo: undo.step.number)
-        while self.undos:
-            group = self.undos[-1].step.group
-            batch = [self.undos.pop()]
-            while group is not None and self.undos and self.undos[-1].step.group == group:
-                batch.append(self.undos.pop())
+        # By number: the run that goes on comes past steps that went side by side in another order than the first did.
+        left = sorted((u for u in undos if u.step.number not in self.undone), key=lambda undo: undo.step.number)
+        while left:
+            group = left[-1].step.group
+            batch = [left.pop()]
+            while group is not None and left and left[-1].step.group == group:
+                batch.append(left.pop())
             await all_of([asyncio.create_task(self._undo(undo)) for undo in batch])
 
     async def _undo(self, undo: Undo) -> StepReply:
@@ -225,7 +260,8 @@ class Course:
         self.table.mark(undo.step, "being undone", attempts=1)
         reply = await self.until_decided(undo.step, undo.commands[0], request, self.patience)
         self.undone.add(undo.step.number)
-        self.table.mark(undo.step, "undone")
+        if undo.step.state != BY_PERSON:
+            self.table.mark(undo.step, "undone")
         return reply
 
 
@@ -236,3 +272,13 @@ async def all_of(tasks: Sequence[asyncio.Task[StepReply]]) -> list[StepReply]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if isinstance(result, StepReply)]
+
+
+def _may_still_happen(step: Step) -> bool:
+    """Tell whether a step that failed may have taken effect, or may yet: it was given up, or refused where it is of several."""
+    return step.state == "timed out" or (step.state == "refused" and step.items > 1)
+
+
+def _may_have_happened(failure: DomainError) -> bool:
+    """Tell whether something of a failed step may have taken effect."""
+    return isinstance(failure, StepTimedOut) or (isinstance(failure, StepRefused) and failure.done > 0)

@@ -13,8 +13,6 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.step_table import StepTable
     from sagakit.steps import Answer, Question, Status, Step, Verdict
 
-_PARKED = "sagakit_sagas_parked"
-
 
 class Desk:
     """The people's side of one saga."""
@@ -36,7 +34,6 @@ class Desk:
         if step.number not in self.kept:  # else an earlier run had parked it
             if not self._parked:
                 self.status_before = self._table.status
-            workflow.metric_meter().create_counter(_PARKED, "Steps that were parked for a person").add(1)
             self._table.mark(step, f"parked: {why}")
         self.kept[step.number] = Parked(why=why, attempt=attempt, attempts=step.attempts, since=step.since)
         self._parked[step.number] = step
@@ -70,8 +67,14 @@ class Desk:
             raise ValueError(f"step {number} is not parked; parked: {', '.join(map(str, sorted(self._parked)))}")
         return self._parked[number]
 
+    def check_verdict(self, verdict: Verdict) -> None:
+        """Refuse a decision that cannot be taken. Raises `ValueError`, in words for the person."""
+        step = self.step_of(verdict)
+        if verdict.action == "supply" and verdict.reply is not None and not 0 <= verdict.reply.done <= step.items:
+            raise ValueError(f"step {step.number} has {step.items} command(s): {verdict.reply.done} cannot have taken effect")
+
     def take_verdict(self, verdict: Verdict) -> str:
-        """Take a decision that `step_of` has found right."""
+        """Take a decision that `check_verdict` has found right."""
         step = self.step_of(verdict)
         self._verdicts[step.number] = verdict
         return f"{verdict.action}: {step.name}"

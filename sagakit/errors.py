@@ -6,7 +6,11 @@ SagakitError
 │   ├── StepTimedOut         a saga's step was not done within its time; whether it was done is unknown
 │   ├── NotInTime            what a saga waited for did not come within its time
 │   ├── ChildCompensated     a saga that a saga began as its child was undone
+│   ├── LockHeld             another saga holds a semantic lock, and this one does not wait
+│   │   └── LockHeldByElder  it would wait, but for an older saga, which might come to wait for it
+│   ├── LockLost             a semantic lock is used or given back by a saga that does not hold it
 │   └── PayloadTooLarge      more than Temporal takes in one piece: it would be refused for ever
+├── NotYet                   an aggregate does not decide yet: nothing is recorded, a saga's step is tried again
 ├── SagaNotStarted           an event for a saga that has never begun: tried again, then parked
 ├── LogWentBack              a checkpoint does not fit its log any more: stops, for a person to decide
 ├── NotSendable              an event that no broker takes, by its own fault: its stream waits for a person
@@ -54,12 +58,15 @@ class DomainError(SagakitError):
 
 
 class StepRefused(DomainError, code="step_refused"):
-    """A saga's step was refused: ``refusal`` holds the code of the participant's own error."""
+    """A saga's step was refused: ``refusal`` holds the code of the participant's own error, ``done`` how much took effect.
 
-    def __init__(self, step: str, refusal: str, reason: str) -> None:
-        """State which step, which rule, and the participant's words."""
+    Of a batch some commands may have taken effect where others were refused.
+    """
+
+    def __init__(self, step: str, refusal: str, reason: str, done: int = 0) -> None:
+        """State which step, which rule, the participant's words, and how many commands of the step took effect."""
         super().__init__(reason)
-        self.step, self.refusal, self.reason = step, refusal, reason
+        self.step, self.refusal, self.reason, self.done = step, refusal, reason, done
 
 
 class StepTimedOut(DomainError, code="step_timed_out"):
@@ -89,6 +96,32 @@ class ChildCompensated(DomainError, code="child_compensated"):
         self.child, self.reason = child, reason
 
 
+class LockHeld(DomainError, code="lock_held"):
+    """Another saga holds a semantic lock (`sagakit.semantic_lock`)."""
+
+    why = ""
+
+    def __init__(self, state: str, owner: str) -> None:
+        """Name what the aggregate is meanwhile, and the saga that holds it."""
+        super().__init__(f"it is {state} for {owner}{self.why}")
+        self.state, self.owner = state, owner
+
+
+class LockHeldByElder(LockHeld, code="lock_held_by_elder"):
+    """A saga that may hold other locks does not wait for an older one: each might wait for the other. Begin it anew later."""
+
+    why = ", which is older and might come to wait for this one"
+
+
+class LockLost(DomainError, code="lock_lost"):
+    """A saga that does not hold a semantic lock acts as if it did: its lease was over, and another saga took it."""
+
+    def __init__(self, claimant: str, owner: str | None) -> None:
+        """Name the saga, and the one that holds the lock, if any does."""
+        super().__init__(f"{claimant} does not hold the lock: {f'{owner} does' if owner else 'nobody does'}")
+        self.claimant, self.owner = claimant, owner
+
+
 class PayloadTooLarge(DomainError, code="payload_too_large"):
     """What a saga sends, takes with it or is told is more than Temporal takes; no other attempt would fare better."""
 
@@ -100,6 +133,13 @@ class PayloadTooLarge(DomainError, code="payload_too_large"):
             f"{what} has {size} bytes, and Temporal takes {limit}: keep the large part elsewhere, and send its address"
         )
         self.what, self.size, self.limit, self.reason = what, size, limit, str(self)
+
+
+class NotYet(SagakitError):
+    """An aggregate does not decide yet; a handler raises it, and nothing is recorded under the command's key.
+
+    A saga's step is tried again with its backoff until its time, ``within=``, is over. Any other sender gets this error.
+    """
 
 
 class InfrastructureError(SagakitError):

@@ -117,9 +117,12 @@ def _go_on(course: Course, carried: Carried) -> None:
         course.calls.is_sealed = str(error)
         course.cancelled_by = course.cancelled_by or str(error)
         return
-    _continue(data)
+    _continue(data, is_new_chapter=course.rest.next_state is not None)
 
 
-def _continue(data: bytes) -> NoReturn:
+def _continue(data: bytes, *, is_new_chapter: bool) -> NoReturn:
     memo = {name: value for name, value in workflow.memo().items() if name != RECOVERY}
-    workflow.continue_as_new(data, memo=memo, search_attributes=workflow.info().typed_search_attributes)
+    # What goes on has to find its calls where they were, so it stays on its version; a chapter begins the code anew.
+    version = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if is_new_chapter else None
+    attributes = workflow.info().typed_search_attributes
+    workflow.continue_as_new(data, memo=memo, search_attributes=attributes, initial_versioning_behavior=version)

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.carried import Carried, Entry
     from sagakit.course import Course, ForcedEnd
     from sagakit.errors import DomainError, InvalidInput, StepRefused
+    from sagakit.fast_steps import cancel_where_it_stands
     from sagakit.handover import carry_through, given_on, take_up, taken_over
     from sagakit.messages import Event
     from sagakit.sending import recovery
@@ -51,11 +52,12 @@ def run_to_an_outcome(run: Callable[..., Awaitable[Any]]) -> Callable[..., Await
 
     async def to_an_outcome(self: HasCourse, event: Event | bytes) -> SagaResult:
         course = self.course
-        course.table.show()
         carried = taken_over(event)
         try:
             carried = await _take_up(self, carried)
             await _in_time(self, carried, run(self, *_arguments(self, run, event, carried)))  # type: ignore[arg-type]
+            if course.fast.is_stopping and not course.is_after_pivot:  # its last step was on its way
+                return await _compensated(self, carried, _reason(self, asyncio.CancelledError()))
             if course.ending is not None:  # a parent has it undone, or its code was changed since it came to its end
                 return await _compensated(self, carried, course.ending)
         except workflow.NondeterminismError:
@@ -107,14 +109,14 @@ async def _compensate(saga: HasCourse, reason: str) -> None:
 
 def _end(saga: HasCourse, carried: Carried, status: Any, reason: str) -> SagaResult:
     saga.course.table.set_status(status)
-    is_child = workflow.memo_value(PARENT, None) is not None
+    is_child = workflow.memo().get(PARENT) is not None
     journal = b64encode(given_on(saga.course, carried).packed()).decode() if is_child else ""
     return SagaResult(status=status, reason=reason, unmatched=saga.course.letters.unclaimed, journal=journal)
 
 
 async def _in_time(saga: HasCourse, carried: Carried, work: Coroutine[Any, Any, None]) -> None:
     """Run the author's method; cancel it when its deadline is over, or a business event asks for it, before the pivot."""
-    task = asyncio.create_task(saga.course.calls.on_line("run", work))
+    task = asyncio.create_task(_run_and_tidy_up(saga.course, work))
     watching = asyncio.create_task(_cancel_when_due(saga, carried, task))
     try:
         await carry_through(saga.course, carried, task, lambda: _stop(saga, task))
@@ -124,6 +126,11 @@ async def _in_time(saga: HasCourse, carried: Carried, work: Coroutine[Any, Any, 
         watching.cancel()
         raise
     watching.cancel()
+
+
+async def _run_and_tidy_up(course: Course, work: Coroutine[Any, Any, None]) -> None:
+    await course.calls.on_line("run", work)
+    await course.undo_what_failed()
 
 
 async def _take_up(saga: HasCourse, carried: Carried) -> Carried:
@@ -149,10 +156,16 @@ async def _take_up(saga: HasCourse, carried: Carried) -> Carried:
 
 def _stop(saga: HasCourse, task: asyncio.Task[None]) -> None:
     saga.course.is_stopped = True
-    if saga.course.recovery is None:
-        task.cancel()
+    course = saga.course
+    if course.recovery is not None:
+        course.look_back()
+    elif course.fast.services:
+        course.only_known = course.fast.is_stopping = True
+        course.stopping = asyncio.create_task(
+            cancel_where_it_stands(task, lambda: course.rest.is_anything_on_its_way, lambda: course.is_after_pivot)
+        )
     else:
-        saga.course.look_back()
+        task.cancel()
 
 
 async def _cancel_when_due(saga: HasCourse, carried: Carried, task: asyncio.Task[None]) -> None:
@@ -172,7 +185,8 @@ async def _cancel_when_due(saga: HasCourse, carried: Carried, task: asyncio.Task
 
 def _reason(saga: HasCourse, error: BaseException) -> str:
     if saga.course.only_known and isinstance(error, StepRefused) and error.refusal == NOT_DONE:
-        return f"cancelled by {saga.course.cancelled_by}" if saga.course.cancelled_by else "undone after it had ended"
+        unasked = "undone after it had ended" if saga.course.recovery else "cancelled"
+        return f"cancelled by {saga.course.cancelled_by}" if saga.course.cancelled_by else unasked
     if is_cancelled_exception(error):
         return f"cancelled by {saga.course.cancelled_by}" if saga.course.cancelled_by else "cancelled"
     return str(error) if isinstance(error, DomainError) else f"{type(error).__name__}: {error}"

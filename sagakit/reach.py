@@ -1,4 +1,4 @@
-"""Who reads an event or handles and sends a command: aggregates, projections, sagas and reactions, each with its service."""
+"""Who reads an event, handles or sends a command: aggregates, projections, sagas, reactions, schedules, each with its service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sagakit.mentions import mentioned
 from sagakit.messages import Command
 from sagakit.reactions import Reaction
 from sagakit.saga import Saga
+from sagakit.schedules import Schedule
 from sagakit.service import Service, ServiceMap
 
 
@@ -17,12 +18,14 @@ class Reach:
     def __init__(self, services: ServiceMap) -> None:
         """Take the list of services."""
         self._services = services
-        self._sent: dict[type[Saga] | Reaction, set[type[Command]]] = {}
+        self._sent: dict[type[Saga] | Reaction | Schedule, set[type[Command]]] = {}
         for service in services.services:
             for saga in service.sagas:
                 self._sent[saga] = mentioned(Command, vars(saga).values())
             for reaction in service.reactions:
                 self._sent[reaction] = mentioned(Command, [reaction.function])
+            for schedule in service.schedules:
+                self._sent[schedule] = mentioned(Command, [schedule.function])
 
     def of_event(self, name: str, version: int, old_service: str) -> tuple[str, ...]:
         """Name whoever reads any version of an event, or what this one is upcast into; else the service it was of."""
@@ -45,9 +48,12 @@ class Reach:
             found += [f"aggregate {a.category} ({service.name})" for a in _where(service, reads)]
             found += [f"projection {p.name} ({service.name})" for p in service.projections if reads(p.handlers)]
             found += [
-                f"saga {s.saga_name} ({service.name})" for s in service.sagas if reads([s.starts_on, *s.expects]) or sends(s)
+                f"saga {s.saga_name} ({service.name})"
+                for s in service.sagas
+                if reads([s.starts_on, *s.expects, *s.asks]) or sends(s)
             ]
             found += [f"reaction {r.name} ({service.name})" for r in service.reactions if reads([r.event]) or sends(r)]
+            found += [f"schedule {s.name} ({service.name})" for s in service.schedules if sends(s)]
         return tuple(found)
 
 

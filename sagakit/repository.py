@@ -11,7 +11,7 @@ from opentelemetry.trace import Status, StatusCode, get_tracer_provider
 
 from sagakit.admission import admit, admit_events
 from sagakit.aggregate import Aggregate
-from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand, InvalidInput
+from sagakit.errors import BackPressure, ConcurrencyError, DomainError, DuplicateCommand, InvalidInput, NotYet
 from sagakit.failures import record_failure
 from sagakit.image import Live, MemoryImage
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
@@ -87,9 +87,9 @@ class Repository:
     async def handle(self, aggregate_type: type[Aggregate], command: Command, context: Context) -> CommandOutcome:
         """Handle a command and return its outcome; a refusal is an outcome too, recorded when there is a key.
 
-        Raises `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an event that cannot be stored,
-        `BackPressure` while `refusal` says so, for a command from outside: then nothing was decided. What sagas and reactions
-        send is taken, or a consumer would stand in the way of what it waits for.
+        Raises `NotYet` when the handler does, `ConcurrencyError` when the stream stays contended, `InvalidInput` for an id or an
+        event that cannot be stored, `BackPressure` while `refusal` says so, for a command from outside: then nothing was
+        decided. What sagas and reactions send is taken, or a consumer would stand in the way of what it waits for.
         """
         if self.refusal is not None and context.hops == 0:
             raise BackPressure(*self.refusal.facts)
@@ -97,7 +97,12 @@ class Repository:
         if not is_traced():
             return (await self._in_turn(aggregate_type, stream, command, context))[0]
         with command_span(command.command_name, stream) as span:
-            outcome, is_repeated = await self._in_turn(aggregate_type, stream, command, context)
+            try:
+                outcome, is_repeated = await self._in_turn(aggregate_type, stream, command, context)
+            except NotYet:
+                span.set_attribute("sagakit.outcome", "not_yet")
+                span.set_status(Status(StatusCode.OK, None))
+                raise
             if is_repeated:
                 span.set_attribute("sagakit.repeated", True)  # noqa: FBT003 the OpenTelemetry signature
             span.set_attribute("sagakit.outcome", outcome.status)

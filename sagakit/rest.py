@@ -34,6 +34,11 @@ class Rest:
         finally:
             self._in_flight -= 1
 
+    @property
+    def is_anything_on_its_way(self) -> bool:
+        """Tell whether a step waits for its answer."""
+        return self._in_flight > 0
+
     async def room_for(self, size: int) -> None:
         """Wait for the next workflow task where this one carries much already: its commands go in one message of 4 MB."""
         while self._weight and self._weight + size > _TASK_BYTES and self._weighed_at == _task():

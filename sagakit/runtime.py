@@ -12,14 +12,13 @@ from typing import Any, Literal, get_args
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 
-from sagakit import __version__
 from sagakit.consumer import Consumer
 from sagakit.errors import InvalidInput
 from sagakit.hops import HopLimit
 from sagakit.leadership import Leader
+from sagakit.links import Links
 from sagakit.memory.bus import MemoryBus
 from sagakit.patience import Patience
 from sagakit.ports import Bus, Subscription
@@ -36,7 +35,7 @@ from sagakit.retrier import Retrier
 from sagakit.service import projection_checkpoint, projection_consumer, reaction_consumer, saga_consumer
 from sagakit.sql import subscriptions
 from sagakit.system import OpenService, System
-from sagakit.temporal.activities import command_activities
+from sagakit.temporal.activities import asked_by_fast_steps, command_activities
 from sagakit.temporal.attributes import require_search_attributes
 from sagakit.temporal.bridge import SagaStarter
 from sagakit.temporal.children import outcome_of_child
@@ -44,6 +43,10 @@ from sagakit.temporal.executions import Executions
 from sagakit.temporal.journal import recording
 from sagakit.temporal.plugin import CommandRouting
 from sagakit.temporal.sandbox import workflow_runner
+from sagakit.temporal.scheduled import ScheduledCommand, scheduled_activities
+from sagakit.temporal.scheduling import Schedules
+from sagakit.temporal.sending import sending_activities
+from sagakit.temporal.versions import Versions, deployment_config, deployment_of
 from sagakit.temporal.watch import SagaWatch
 
 _log = structlog.get_logger("sagakit.runtime")
@@ -73,6 +76,7 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Worker] = []
         self._stop_consumers: list[Callable[[], Awaitable[None]]] = []
+        self._fast: list[OpenService] = []
         self._bus: Bus | None = None
 
     async def start(self) -> None:
@@ -86,14 +90,11 @@ class Runtime:
     async def _start(self) -> None:
         if self._roles & {"sagas", "consumers"} and any(service.sagas for service in self._system.services.services):
             await require_search_attributes(self._client)
+        await self._warn_without_version()
         bus = self._bus = await self._open_bus()
-        # Every consumer's queue exists before any relay publishes, so that none misses the first events.
-        await bus.declare(self._subscriptions)
-        foreign = {service.name for service in self._system.services.foreign}
-        for subscription in self._subscriptions:
-            if subscription.producer in foreign:
-                await bus.bind_foreign(subscription)
+        await self._declare(bus)
         opened = [await self._system.open(name) for name in self._names]
+        self._fast = [each for each in opened if each.service.fast_steps and {"commands", "sagas"} <= self._roles]
         for service in opened:
             if "consumers" in self._roles:
                 await self._start_consumers(service, bus)
@@ -103,10 +104,30 @@ class Runtime:
             if "relay" in self._roles:
                 await self._start_relay(service, bus)
             self._add_loops(service)
-        if "sagas" in self._roles and any(service.service.sagas for service in opened):
-            self._loops.append(SagaWatch(Executions(self._client)))
+            if "sagas" in self._roles:
+                await Schedules(self._client).declare(service.service)
+        sagas = [saga.saga_name for service in opened for saga in service.service.sagas]
+        if "sagas" in self._roles and sagas:
+            self._loops.append(SagaWatch(Executions(self._client), sagas))
         self._tasks += [asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in self._loops]
         self._tasks += [asyncio.create_task(worker.run(), name="temporal worker") for worker in self._workers]
+
+    async def _warn_without_version(self) -> None:
+        """Say where sagas that begin will wait, since Temporal knows of no version that takes them."""
+        settings = self._system.settings
+        if settings.build_id is None or not self._roles & {"commands", "sagas"}:
+            return
+        for name in await Versions(self._client, [deployment_of(settings, each) for each in self._names]).without_current():
+            remedy = f"sagas make-current {settings.build_id}"
+            _log.warning("no build is current: what begins waits", deployment=name, remedy=remedy)
+
+    async def _declare(self, bus: Bus) -> None:
+        """Make every consumer's queue before any relay publishes, so that none misses the first events."""
+        await bus.declare(self._subscriptions)
+        foreign = {service.name for service in self._system.services.foreign}
+        for subscription in self._subscriptions:
+            if subscription.producer in foreign:
+                await bus.bind_foreign(subscription)
 
     async def _open_bus(self) -> Bus:
         settings = self._system.settings
@@ -160,8 +181,10 @@ class Runtime:
         for subscription in self._subscriptions:
             owed.setdefault(subscription.consumer, []).append(subscription)
         hops = HopLimit(services, self._system.settings.max_hops)
+        fast, is_versioned = [each.service.name for each in self._fast], self._system.settings.build_id is not None
         for saga in opened.service.sagas:
-            starter = SagaStarter(self._client, saga, services.registry, opened.service.name, hops)
+            queue, store = opened.service.name, opened.store
+            starter = SagaStarter(self._client, saga, services.registry, queue, hops, fast, store, is_versioned=is_versioned)
             consumer = Consumer(saga_consumer(opened.service, saga), opened.tables, patience, before=starter)
             await self._consume(opened, bus, owed[consumer.name], consumer)
         for reaction in opened.service.reactions:
@@ -182,15 +205,32 @@ class Runtime:
     def _patience(self) -> Patience:
         return Patience(self._system.settings.attempts, self._system.settings.retry_seconds)
 
+    def _asked_on_the_queue(self, opened: OpenService) -> list[Callable[..., Any]]:
+        """Make all that sagas may ask on a service's queue: a process serves each of them, or takes none from there.
+
+        Temporal gives a task to whoever asks first, and one that is not served fails there until another process has it.
+        """
+        service = opened.service
+        if "commands" not in self._roles and service.aggregates:
+            return []
+        activities: list[Callable[..., Any]] = []
+        activities += command_activities(service, opened.repository, self._system.settings.batch_concurrency)
+        activities += service.activities
+        activities += [recording(opened.store), outcome_of_child(self._client)] if service.sagas else []
+        activities += sending_activities(service, opened.repository)
+        activities += scheduled_activities(service, self._system.services, opened.repository)
+        return activities
+
     def _start_worker(self, opened: OpenService) -> None:
         settings, service = self._system.settings, opened.service
-        activities: list[Callable[..., Any]] = []
-        if "commands" in self._roles:
-            activities += command_activities(service, opened.repository, settings.batch_concurrency)
-        if "sagas" in self._roles:
-            activities += service.activities
-            activities += [recording(opened.store), outcome_of_child(self._client)] if service.sagas else []
-        workflows = list(service.sagas) if "sagas" in self._roles else []
+        served = self._asked_on_the_queue(opened)
+        activities = list(served)
+        workflows: list[type] = [*service.sagas, *([ScheduledCommand] if service.schedules else [])]
+        workflows = workflows if "sagas" in self._roles else []
+        if workflows:
+            here = {each.service.name: each.repository for each in self._fast}
+            own = service.name if "commands" in self._roles else None
+            activities += asked_by_fast_steps(self._system.services.services, here, own, settings.batch_concurrency)
         if not activities and not workflows:
             return
         self._workers.append(
@@ -199,14 +239,11 @@ class Runtime:
                 task_queue=service.name,
                 workflows=workflows,
                 activities=activities,
-                interceptors=[CommandRouting(self._system.services)],
+                no_remote_activities=not served,  # what is there for fast steps alone asks for no tasks
+                interceptors=[CommandRouting(self._system.services, Links(settings.trace_url, settings.stream_url))],
                 workflow_runner=workflow_runner(self._client.data_converter, service.sagas),
                 graceful_shutdown_timeout=timedelta(seconds=settings.drain_seconds),
-                # Named here, or the SDK hashes every loaded module at each start to make a build id up.
-                deployment_config=WorkerDeploymentConfig(
-                    WorkerDeploymentVersion(deployment_name=f"sagakit-{service.name}", build_id=__version__),
-                    use_worker_versioning=False,
-                ),
+                deployment_config=deployment_config(settings, service.name),
                 max_concurrent_activities=settings.worker_concurrency,
                 max_concurrent_workflow_tasks=max(2, settings.worker_concurrency),
             )

@@ -18,6 +18,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from sagakit import author_calls
+    from sagakit.asking import command_to_send, require_declared
     from sagakit.author_calls import waited_for
     from sagakit.calls import TOGETHER
     from sagakit.children import Child, require_served
@@ -25,8 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.errors import InvalidInput
     from sagakit.messages import Command, Event
     from sagakit.outcomes import run_to_an_outcome
+    from sagakit.saga_class import handlers_of
     from sagakit.sending import request_of
-    from sagakit.shielding import shielded
     from sagakit.steering import Steered
     from sagakit.steps import Answer, Question, SagaResult, StepReply, Undo
 
@@ -44,6 +45,7 @@ class Saga(Steered):
     saga_name: ClassVar[str]
     starts_on: ClassVar[type[Event]]
     key_field: ClassVar[str]
+    asks: ClassVar[frozenset[type[Event]]]
     deadline: ClassVar[timedelta | None]
     patience: ClassVar[timedelta]
     run_events: ClassVar[int | None]
@@ -55,6 +57,7 @@ class Saga(Steered):
         key: str,
         name: str | None = None,
         expects: Mapping[type[Event], str] | None = None,
+        asks: Sequence[type[Event]] = (),
         cancels_on: Mapping[type[Event], str] | None = None,
         deadline: timedelta | None = None,
         patience: timedelta = timedelta(hours=1),
@@ -63,14 +66,15 @@ class Saga(Steered):
         """Take the event the saga starts on and its field that names the instance; wrap the run method.
 
         ``expects`` are the events that it may wait for, each with the field that names the instance; those of ``cancels_on``
-        make it compensate, as long as it is before its pivot. Past the ``deadline`` it compensates as well. A step that
-        has to succeed (the pivot, an undo, what is behind the pivot) is tried for ``patience``, then parked for a person.
+        make it compensate, as long as it is before its pivot. Past the ``deadline`` it compensates as well. ``asks`` are the
+        messages that it sends by `ask_service`. A step that has to succeed (the pivot, an undo, what is behind the pivot) is
+        tried for ``patience``, then parked for a person.
         A saga goes on in a new run of its workflow once its history is long: as Temporal suggests, or at ``run_events`` events.
         """
         snake = "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
         cls.saga_name, cls.starts_on, cls.key_field = name or snake, starts_on, key
         cls.expects = {**(expects or {}), **(cancels_on or {})}
-        cls.cancels_on = frozenset(cancels_on or ())
+        cls.cancels_on, cls.asks = frozenset(cancels_on or ()), frozenset(asks)
         cls.deadline, cls.patience, cls.run_events = deadline, patience, run_events
         for event, field in {starts_on: key, **cls.expects}.items():
             if field not in event.model_fields:
@@ -104,7 +108,8 @@ class Saga(Steered):
         With ``undo`` the step is *compensable*; ``pivot=True`` marks the point of no return; every step behind the pivot
         is *retriable*: a refusal there parks the saga for a person; a step with neither leaves nothing to undo, and is
         *read-only*. A step before the pivot that is not done ``within`` its time makes the saga compensate; without it, it
-        is tried until its fate is known. Raises `StepRefused` when the business says no, `StepTimedOut`.
+        is tried until its fate is known. Raises `StepRefused` when the business says no, `StepTimedOut`. A saga that catches
+        that and goes on has it undone as it completes, so that no late effect of it stays.
         """
         commands, undos = _batch(command), _batch(undo)
         if not commands:
@@ -112,8 +117,10 @@ class Saga(Steered):
         name, group = commands[0].command_name, _group.get()
         kind = self.course.kind_of(name, commands, undos, pivot=pivot, group=group)
         call = self.course.calls.begin(f"step {name}")
-        step = self.course.table.begin(name, len(commands), kind, group, call)
+        touched = [each.aggregate_id for each in commands[:3]]
+        step = self.course.table.begin(name, len(commands), kind, group, call, touched)
         key = f"{workflow.info().workflow_id}/{step.number}"
+        self.course.fast.consider(step, within, is_in_order=self.course.calls.is_in_order)
         if undos:
             self.course.undos.append(Undo(step, key, undos))
         if not call.is_open:
@@ -127,7 +134,7 @@ class Saga(Steered):
             sending = self.course.until_decided(step, commands[0], request, within or self.patience)
         # A cancellation waits until the fate of the step is known: a step cut off half way might have been the pivot.
         with self.course.calls.noted(call):
-            reply = await shielded(sending, call)
+            reply = await self.course.whole(sending, call)
             self.course.table.mark(step, "done", call=call)
             call.outcome = reply.model_dump_json()
         return self.course.retold(call, step)
@@ -145,7 +152,7 @@ class Saga(Steered):
         finally:
             _group.reset(token)
         with self.course.calls.noted(call):
-            replies = await shielded(all_of(tasks), call)
+            replies = await self.course.whole(all_of(tasks), call)
         self.course.require_no_cancellation(call)
         return replies
 
@@ -175,6 +182,26 @@ class Saga(Steered):
             event_type,
             lambda call: self.course.letters.expect(event_type, match, within, call),
         )
+
+    async def ask_service(
+        self,
+        message: Event,
+        *,
+        reply: type[E],
+        match: Callable[[E], bool] | None = None,
+        within: timedelta | None = None,
+        undo: Event | None = None,
+    ) -> E:
+        """Send a message to a service that is no Temporal worker, and wait for the event it answers with, as by `expect`.
+
+        Delivery: ``message`` is recorded once in the log of the saga's service, and goes out over its relay, in order. ``within``
+        counts from then on. ``undo`` is the message that takes it back. Raises `NotInTime`, `InvalidInput`.
+        """
+        sent = [message] if undo is None else [message, undo]
+        require_declared(self.saga_name, self.asks, self.expects, sent, reply)
+        command, *undos = (command_to_send(each, workflow.info().workflow_id) for each in sent)
+        await self.step(command, undo=undos or None)
+        return await self.expect(reply, match=match, within=within)
 
     async def ask_person(self, question: str, choices: Sequence[str], *, within: timedelta | None = None) -> Answer:
         """Ask a person, who answers by `sagas answer`; return who chose what, and why. Raises `NotInTime`."""
@@ -214,12 +241,16 @@ class Saga(Steered):
 
         Write ``if self.patched("insure"): await self.step(...)``; drop it once no saga from before is open (`sagas gate`).
         """
-        return self.course.calls.patched(change, workflow.patched)
+        is_changed = self.course.calls.patched(change, workflow.patched)
+        if is_changed:  # one from before goes on as its history says: to it this is no news
+            self.course.fast.hear()
+        return is_changed
 
     async def conclude(self, command: Command) -> StepReply:
         """Send a command that has to succeed as the saga ends; a refusal parks the saga for a person."""
         call = self.course.calls.begin(f"conclude {command.command_name}")
-        step = self.course.table.begin(command.command_name, 1, "retriable", None, call)
+        step = self.course.table.begin(command.command_name, 1, "retriable", None, call, [command.aggregate_id])
+        self.course.fast.consider(step, None, is_in_order=self.course.calls.is_in_order)
         if not call.is_open:
             return self.course.retold(call, step)
         request = request_of(self.saga_name, [command], f"{workflow.info().workflow_id}/{step.number}")
@@ -231,6 +262,9 @@ class Saga(Steered):
 
     async def compensated(self, reason: str) -> None:
         """Say what else has to happen once every step is undone, as `conclude` steps; nothing by default."""
+
+
+Saga.sagakit_handlers = handlers_of(Saga)
 
 
 def _batch(commands: Command | Sequence[Command] | None) -> list[Command]:

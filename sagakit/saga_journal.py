@@ -1,4 +1,4 @@
-"""What people decided about sagas, as events in the log of the saga's service: who, what and why stay when histories are gone."""
+"""What people decided about sagas, and what came too late for one: events in the log of its service, which outlives histories."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ class SagaDecided(Event, name="sagakit.saga_decided", version=1):
     about: str
     actor: str
     reason: str
+
+
+class EventUnmatched(Event, name="sagakit.event_unmatched", version=1):
+    """An event came for a saga that had ended: it was handed to nobody."""
+
+    saga: str
+    type: str
+    event_id: str
+    producer: str
+    stream: str
 
 
 class Decision(BaseModel):

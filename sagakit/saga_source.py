@@ -61,7 +61,7 @@ def check_source(saga: type[Saga], serves: Callable[[str], bool]) -> Report:
     names = vars(sys.modules[saga.__module__])
     for name in (_run_method(saga), "compensated"):
         if name in methods:
-            Walk(methods, CommandReader(names), serves, frozenset(saga.expects), note).method(name)
+            Walk(methods, CommandReader(names), serves, frozenset(saga.expects), saga.asks, note).method(name)
         elif name != "compensated":
             note(written, "its run method is not written in the class itself", False)  # noqa: FBT003 as above
     return Report(saga.saga_name, file, tuple(sorted(findings)))

@@ -10,18 +10,15 @@ import ast
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from sagakit.durable_calls import DURABLE, takes_steps
 from sagakit.messages import Event
 from sagakit.saga_commands import CommandReader, Commands
+from sagakit.saga_determinism import check_determinism
 
 NOWHERE, BEFORE, BEHIND = 0, 1, 2
 _DEEPEST = 8
-_DURABLE = frozenset(
-    {"step", "together", "expect", "ask_person", "conclude", "compensated", "new_chapter", "sleep", "sleep_until", "child"}
-)
 _SWALLOWING = frozenset({"BaseException", "CancelledError"})
-_OF_ONE_RUN = frozenset({"now", "time", "time_ns", "random", "new_random", "uuid4", "uuid7", "sleep", "wait_condition"})
 Note = Callable[[ast.AST, str, bool], None]
-Say = Callable[[ast.AST, str], None]
 
 
 class Walk:
@@ -33,10 +30,12 @@ class Walk:
         reader: CommandReader,
         serves: Callable[[str], bool],
         expects: frozenset[type[Event]],
+        asks: frozenset[type[Event]],
         note: Note,
     ) -> None:
-        """Begin before the pivot."""
-        self._methods, self._reader, self._serves, self._expects, self._note = methods, reader, serves, expects, note
+        """Begin before the pivot. ``expects`` are the events that the saga may wait for, ``asks`` the messages it may send."""
+        self._methods, self._reader, self._serves, self._note = methods, reader, serves, note
+        self._expects, self._asks = expects, asks
         self._at, self._seen, self._breaks, self._calls = BEFORE, BEFORE, NOWHERE, [""]
 
     def method(self, name: str) -> None:
@@ -82,7 +81,7 @@ class Walk:
                     self._expression(item.context_expr)
                 self._with(items, body)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                if _takes_steps(node):
+                if takes_steps(node):
                     self._unclear(node, f"steps inside the inner {node.name}, whose calls are not followed")
             case ast.Return() | ast.Raise():
                 self._expressions(node)
@@ -143,7 +142,7 @@ class Walk:
             after |= self._at
         self._seen |= outer
         self._at = after
-        if any(_takes_steps(statement) for statement in node.finalbody):
+        if any(takes_steps(statement) for statement in node.finalbody):
             self._unclear(node.finalbody[0], "steps in a finally, which runs while the saga ends as well")
         self._block(node.finalbody)
 
@@ -166,18 +165,18 @@ class Walk:
         match node:
             case ast.Await(value=ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)) as call):
                 self._call(call, name)
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)) if name in _DURABLE:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)) if name in DURABLE:
                 self._unclear(node, f"{name} is not awaited where it is called")
             case ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)):
                 self._call(node, name)
-            case ast.Lambda() if _takes_steps(node):
+            case ast.Lambda() if takes_steps(node):
                 self._unclear(node, "steps inside a lambda, whose calls are not followed")
             case ast.Name(id="self"):
                 self._unclear(node, "self is handed on to where its steps are not followed")
             case ast.Attribute(value=ast.Name(id="self")):
                 pass
             case ast.Call(func=function):
-                _check_time(self._reader.value(function), node, self._wrong, self._unclear)
+                check_determinism(self._reader.value(function), node, self._wrong, self._unclear)
                 self._parts(node)
             case _:
                 self._parts(node)
@@ -201,9 +200,9 @@ class Walk:
         elif name == "conclude":
             self._check_served(call, self._reader.of(call.args[0]) if call.args else None, "the command")
         elif name == "expect":
-            expected = self._reader.value(call.args[0]) if call.args else None
-            if isinstance(expected, type) and issubclass(expected, Event) and expected not in self._expects:
-                self._wrong(call, f"it expects {expected.event_name}, which the saga does not list in expects=")
+            self._check_listed(call, self._reader.value(call.args[0]) if call.args else None, self._expects, "expects")
+        elif name == "ask_service":
+            self._ask(call)
         else:
             self._further(name)
 
@@ -221,6 +220,23 @@ class Walk:
         if self._at & BEHIND:
             self._unclear(call, "a child that is the pivot, perhaps behind the pivot")
         self._move(BEHIND if is_told else self._at | BEHIND)
+
+    def _ask(self, call: ast.Call) -> None:
+        options = {keyword.arg: keyword.value for keyword in call.keywords}
+        undo = options.get("undo", ast.Constant(value=None))
+        takes_back = not (isinstance(undo, ast.Constant) and undo.value is None)
+        for message in (*call.args[:1], undo):
+            made = self._reader.value(message.func) if isinstance(message, ast.Call) else None
+            self._check_listed(call, made, self._asks, "asks")
+        self._check_listed(call, self._reader.value(options.get("reply", undo)), self._expects, "expects")
+        if takes_back and self._at == BEHIND:
+            self._wrong(call, "a question that is taken back, behind the pivot")
+        elif takes_back and self._at & BEHIND:
+            self._unclear(call, "a question that is taken back, perhaps behind the pivot")
+
+    def _check_listed(self, call: ast.Call, event: object, listed: frozenset[type[Event]], where: str) -> None:
+        if isinstance(event, type) and issubclass(event, Event) and event not in listed:
+            self._wrong(call, f"it {where} {event.event_name}, which the saga does not list in {where}=")
 
     def _parts_of_arguments(self, call: ast.Call) -> None:
         for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
@@ -270,26 +286,3 @@ class Walk:
         for command in sorted(commands, key=lambda each: each.command_name):
             if not self._serves(command.command_name):
                 self._wrong(call, f"no service in the list of services handles {command.command_name}")
-
-
-def _takes_steps(node: ast.AST) -> bool:
-    return any(
-        isinstance(inner, ast.Attribute)
-        and isinstance(inner.value, ast.Name)
-        and inner.value.id == "self"
-        and inner.attr in _DURABLE
-        for inner in ast.walk(node)
-    )
-
-
-def _check_time(called: object, node: ast.expr, wrong: Say, unclear: Say) -> None:
-    """Find what gives another answer at each replay, or in each run of a saga that goes on in new ones."""
-    module, name = getattr(called, "__module__", None), getattr(called, "__name__", "")
-    owner = getattr(called, "__self__", None)
-    where = module or (owner.__module__ if isinstance(owner, type) else "")
-    if where in ("time", "random", "uuid", "secrets") or (where == "datetime" and name in ("now", "utcnow", "today")):
-        wrong(node, f"{where}.{name} answers otherwise when the saga is replayed: take it from the saga, or from a step")
-    elif where.startswith(("temporalio.workflow", "asyncio")) and name in _OF_ONE_RUN:
-        unclear(
-            node, f"{name} of {where.partition('.')[0]} is known to one run only: use self.now(), self.sleep(...), self.random"
-        )

@@ -15,8 +15,10 @@ with workflow.unsafe.imports_passed_through():
     from opentelemetry.trace import StatusCode
 
     from sagakit.errors import PayloadTooLarge, StepRefused, StepTimedOut
+    from sagakit.fast_steps import FastSteps, begin_attempt, decided
     from sagakit.messages import Command
-    from sagakit.steps import RECOVERY, Recovery, StepReply, StepRequest
+    from sagakit.refusals import refusal_of
+    from sagakit.steps import RECOVERY, Recovery, Step, StepReply, StepRequest
 
 _BATCH_TIMEOUT = timedelta(seconds=60)
 # A killed worker's attempt is tried again after it: a saga goes on within a quarter of a minute (failures D7).
@@ -35,48 +37,48 @@ def require_size(what: str, size: int) -> None:
 
 def recovery() -> Recovery | None:
     """Say what a person began this run for; None for a run like any other."""
-    found = workflow.memo_value(RECOVERY, None)
+    found = workflow.memo().get(RECOVERY)
     return None if found is None else Recovery.model_validate(found)
 
 
 def request_of(saga_name: str, commands: Sequence[Command], key: str) -> StepRequest:
     """Write the request of a forward step's first attempt."""
-    info = workflow.info()
+    info, memo = workflow.info(), workflow.memo()  # decoded once a run; single values would be each time
     return StepRequest(
         commands=[command.model_dump(mode="json") for command in commands],
         key=key,
         is_undo=False,
-        correlation_id=str(workflow.memo_value("correlation_id", info.workflow_id)),
+        correlation_id=str(memo.get("correlation_id", info.workflow_id)),
         # A saga acts because of the event that started it, so stored events alone show the whole chain.
-        causation_id=str(workflow.memo_value("event_id", info.workflow_id)),
+        causation_id=str(memo.get("event_id", info.workflow_id)),
         actor=f"saga {saga_name}",
-        hops=int(workflow.memo_value("hops", 0)),
+        hops=int(memo.get("hops", 0)),
     )
 
 
-async def send(command: Command, request: StepRequest, within: timedelta | None) -> StepReply:
-    """Run the command's activity on the queue of its service (the worker's interceptor fills in the queue).
+async def send(step: Step, command: Command, request: StepRequest, within: timedelta | None, fast: FastSteps) -> StepReply:
+    """Have the command's service do a step: here, where it is a fast one, else by an activity until its fate is known.
 
     Raises `StepRefused` when the business says no, `StepTimedOut` when it was not done within its time.
     """
-    name, items = command.command_name, len(request.commands)
-    attempt = _ATTEMPT_TIMEOUT if items == 1 else _BATCH_TIMEOUT
+    name, began, news = command.command_name, workflow.now(), fast.news
+    summary = f"{'undo: ' if request.is_undo else ''}{len(request.commands)} x {name}, {command.aggregate_id}"[:200]
     span = trace.get_tracer("sagakit").start_span(f"step {name}")
-    # Current only while the activity takes its headers: a span held over an await is left in another context when the
+    # Current only while an activity takes its headers: a span held over an await is left in another context when the
     # worker evicts the saga.
-    with trace.use_span(span):
-        activity = workflow.start_activity(
-            name,
-            request,
-            result_type=StepReply,
-            schedule_to_close_timeout=within,
-            start_to_close_timeout=attempt if within is None else min(attempt, within),
-            heartbeat_timeout=timedelta(seconds=15) if items > 1 else None,
-            retry_policy=_RETRIES,
-            summary=f"{'undo: ' if request.is_undo else ''}{items} x {name}, {command.aggregate_id}"[:200],
-        )
     try:
-        reply: StepReply = await activity
+        if fast.takes(step, name, request, within):
+            with trace.use_span(span):
+                attempt = begin_attempt(name, request, summary)
+            if (reply := await decided(name, attempt)) is not None:
+                return reply
+        left = None if within is None else max(began + within - workflow.now(), timedelta(milliseconds=1))
+        with trace.use_span(span):
+            activity = _begin(name, request, left, summary)
+        reply = await activity
+    except StepRefused:
+        span.set_status(StatusCode.ERROR)
+        raise
     except ActivityError as error:
         span.set_status(StatusCode.ERROR)
         cause = error.cause
@@ -86,8 +88,25 @@ async def send(command: Command, request: StepRequest, within: timedelta | None)
             raise
         if not cause.non_retryable and within is not None:  # no time for another attempt was left
             raise StepTimedOut(name, within.total_seconds(), cause.message) from error
-        raise StepRefused(name, cause.type or "unknown", cause.message) from error
+        raise refusal_of(name, cause) from error
     else:
+        fast.record(news)
         return reply
     finally:
         span.end()
+
+
+def _begin(name: str, request: StepRequest, within: timedelta | None, summary: str) -> workflow.ActivityHandle[StepReply]:
+    """Begin the command's activity on the queue of its service (the worker's interceptor fills in the queue)."""
+    is_batch = len(request.commands) > 1
+    attempt = _BATCH_TIMEOUT if is_batch else _ATTEMPT_TIMEOUT
+    return workflow.start_activity(
+        name,
+        request,
+        result_type=StepReply,
+        schedule_to_close_timeout=within,
+        start_to_close_timeout=attempt if within is None else min(attempt, within),
+        heartbeat_timeout=timedelta(seconds=15) if is_batch else None,
+        retry_policy=_RETRIES,
+        summary=summary,
+    )

@@ -18,26 +18,33 @@ from sagakit.ports import Subscription
 from sagakit.projection import Projection
 from sagakit.reactions import Reaction
 from sagakit.saga import Saga
-from sagakit.saga_journal import SagaDecided
+from sagakit.saga_journal import EventUnmatched, SagaDecided
+from sagakit.schedules import Schedule
 from sagakit.upcasting import Upcaster
 
 
 @dataclass(frozen=True)
 class Service:
-    """One bounded context with a database of its own. No service reads another's tables."""
+    """One bounded context with a database of its own. No service reads another's tables.
+
+    With ``fast_steps`` a saga that runs in the same process tries its commands there, before it has Temporal deliver them.
+    """
 
     name: str
     aggregates: tuple[type[Aggregate], ...] = ()
     projections: tuple[type[Projection], ...] = ()
     sagas: tuple[type[Saga], ...] = ()
     reactions: tuple[Reaction, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
     activities: tuple[Any, ...] = ()
     upcasters: tuple[Upcaster, ...] = ()
+    fast_steps: bool = False
 
     @property
     def events(self) -> frozenset[type[Event]]:
-        """The event types that its aggregates know."""
-        return frozenset(event for aggregate in self.aggregates for event in aggregate.event_appliers)
+        """The event types that its aggregates know, and the messages that its sagas send."""
+        of_aggregates = frozenset(event for aggregate in self.aggregates for event in aggregate.event_appliers)
+        return of_aggregates.union(*(saga.asks for saga in self.sagas))
 
     @property
     def commands(self) -> frozenset[type[Command]]:
@@ -72,7 +79,7 @@ class ServiceMap:
         if len({service.name for service in self.listed}) != len(self.listed):
             raise InvalidInput("two services share a name in the list of services")
         self.registry = Registry(
-            chain((event for service in self.listed for event in service.events), [SagaDecided]),
+            chain((event for service in self.listed for event in service.events), [SagaDecided, EventUnmatched]),
             (command for service in self.services for command in service.commands),
             (upcaster for service in self.services for upcaster in service.upcasters),
         )
@@ -94,6 +101,7 @@ class ServiceMap:
                     raise InvalidInput(f"two services record {event.event_name}: {other.name} and {listed.name}")
         self._check_readers()
         self._check_reactions()
+        self._check_schedules()
 
     def _note_commands(self, service: Service, aggregate: type[Aggregate]) -> None:
         for command in aggregate.command_handlers:
@@ -120,14 +128,23 @@ class ServiceMap:
                 for command in mentioned(Command, [reaction.function]):
                     self.handled_in(service, command, f"reaction {reaction.name}")
 
+    def _check_schedules(self) -> None:
+        """Refuse two of one name in a service, and one whose code names a command of another service."""
+        for service in self.services:
+            if len({schedule.name for schedule in service.schedules}) != len(service.schedules):
+                raise InvalidInput(f"two schedules of service {service.name} share a name")
+            for schedule in service.schedules:
+                for command in mentioned(Command, [schedule.function]):
+                    self.handled_in(service, command, f"schedule {schedule.name}")
+
     def handled_in(self, service: Service, command: type[Command], who: str) -> type[Aggregate]:
         """Find the aggregate of this very service that handles a command. Raises `InvalidInput`, naming ``who`` sends it."""
         owner, aggregate = self._command_owner.get(command, (None, None))
         if aggregate is None or owner is not service:
             where = f"service {owner.name} handles" if owner else "nobody handles"
             raise InvalidInput(
-                f"{who} of service {service.name} sends {command.command_name}, which {where}: a reaction's commands go to its "
-                "own service. List the reaction where the command is handled, or write a saga"
+                f"{who} of service {service.name} sends {command.command_name}, which {where}: a reaction's or a "
+                "schedule's commands go to its own service. List it where the command is handled, or write a saga"
             )
         return aggregate
 
@@ -156,7 +173,7 @@ class ServiceMap:
 
     def with_a_log(self, only: str | None = None) -> list[str]:
         """Name the services that record events, or the one asked for. Raises `InvalidInput` for one that is unknown."""
-        return [self.service(only).name] if only else [service.name for service in self.services if service.aggregates]
+        return [self.service(only).name] if only else [service.name for service in self.services if service.events]
 
     def owner_of(self, command: type[Command]) -> tuple[Service, type[Aggregate]]:
         """Find the service and aggregate that handle a command."""
@@ -185,6 +202,13 @@ class ServiceMap:
         for known, (service, _) in self._command_owner.items():
             if known.command_name == command:
                 return service.name
+        return None
+
+    def place_of(self, command: str, aggregate_id: str) -> tuple[str, str] | None:
+        """Name the service and the stream that a command goes to; None for one that nobody handles."""
+        for known, (service, aggregate) in self._command_owner.items():
+            if known.command_name == command:
+                return service.name, aggregate.stream_of(aggregate_id)
         return None
 
     def queue_of_saga(self, workflow_type: str) -> str | None:

@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sagakit.errors import WrongSettings
 
+_DEPLOYMENT = re.compile(r"(?=.{1,200}$)(\{service\}|[A-Za-z0-9])(\{service\}|[A-Za-z0-9_-])*")
+_BUILD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_WEB_URL = re.compile(r"https?://[^\s/{}()<>\[\]|\\`\"'^]+(/[^\s{}()<>\[\]|\\`\"'^]*)?")
 _POSTGRES_URL = re.compile(r"postgres(ql)?://.*\{service\}.*", re.DOTALL)
 
 
@@ -43,6 +46,19 @@ class Settings(BaseSettings):
     temporal_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="Port of the dev server; 0 takes a free one")
     temporal_ui_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         0, description="Port of the dev server's UI; 0 takes a free one"
+    )
+    deployment_name: str = Field(
+        "sagakit-{service}",
+        description="What is released together: {service} becomes the service's name, without it all services are one deployment",
+    )
+    build_id: str | None = Field(
+        None, description="Build that this process runs: its sagas are pinned to it; without it sagas have no versions"
+    )
+    trace_url: str | None = Field(
+        None, description="Where a saga's details link its trace to, like http://127.0.0.1:16686/trace/{trace_id}"
+    )
+    stream_url: str | None = Field(
+        None, description="Where they link an aggregate's stream to, with {stream} in it, and {service} where it is needed"
     )
     codec_keys: SecretStr | None = Field(
         None,
@@ -137,6 +153,32 @@ class Settings(BaseSettings):
         _require_port(f"//{value}")
         return value
 
+    @field_validator("deployment_name")
+    @classmethod
+    def _deployment_can_be_named(cls, value: str) -> str:
+        if not _DEPLOYMENT.fullmatch(value):
+            raise ValueError(
+                "expected 1 to 200 letters, digits, - and _, a letter or digit first; {service} becomes the service's name"
+            )
+        return value
+
+    @field_validator("build_id")
+    @classmethod
+    def _build_can_be_named(cls, value: str | None) -> str | None:
+        if value is not None and not is_build_id(value):
+            raise ValueError("expected 1 to 128 letters, digits and . _ + -, a letter or digit first, like 1.4.2 or a commit")
+        return value
+
+    @field_validator("trace_url")
+    @classmethod
+    def _trace_url_is_a_template(cls, value: str | None) -> str | None:
+        return _require_template(value, "trace_id")
+
+    @field_validator("stream_url")
+    @classmethod
+    def _stream_url_is_a_template(cls, value: str | None) -> str | None:
+        return _require_template(value, "stream", "service")
+
     @model_validator(mode="after")
     def _lease_outlives_a_publish(self) -> Settings:
         if self.poll_seconds >= self.lease_seconds:
@@ -175,6 +217,26 @@ def _require_port(url: str) -> None:
         is_wrong = True
     if is_wrong:
         raise ValueError("the port is no number from 1 to 65535")
+
+
+def _require_template(url: str | None, needed: str, *others: str) -> str | None:
+    if url is None:
+        return None
+    rest = url
+    for name in (needed, *others):
+        rest = rest.replace(f"{{{name}}}", "x")
+    if f"{{{needed}}}" not in url or not _WEB_URL.fullmatch(rest):
+        optional = "".join(f", and {{{name}}} if wanted" for name in others)
+        raise ValueError(
+            f"expected an http or https URL with {{{needed}}} in it{optional}; encode any other brace, space, quote or bracket"
+        )
+    _require_port(rest)
+    return url
+
+
+def is_build_id(text: str) -> bool:
+    """Tell whether a text may name a build; one that may needs no quoting anywhere."""
+    return _BUILD.fullmatch(text) is not None
 
 
 def variable_of(field: str) -> str:

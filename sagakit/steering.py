@@ -10,16 +10,18 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from sagakit.course import Course
     from sagakit.messages import Event
+    from sagakit.saga_class import SagaClass, handlers_of
     from sagakit.steps import Answer, Arrived, Verdict, Wish
 
 
-class Steered:
+class Steered(metaclass=SagaClass):
     """The part of `Saga` that others call."""
 
     saga_name: ClassVar[str]
     expects: ClassVar[Mapping[type[Event], str]]
     cancels_on: ClassVar[frozenset[type[Event]]]
     course: Course
+    sagakit_handlers: ClassVar[frozenset[str]]
 
     @workflow.signal(name="sagakit_event", description="An event that this saga may wait for")
     def receive_event(self, arrived: Arrived) -> None:
@@ -48,7 +50,7 @@ class Steered:
 
     @decide_parked_step.validator
     def _check_verdict(self, verdict: Verdict) -> None:
-        self.course.desk.step_of(verdict)
+        self.course.desk.check_verdict(verdict)
 
     @workflow.update(name="answer_question", description="Answer what the saga asks")
     async def answer_question(self, answer: Answer) -> str:
@@ -85,4 +87,8 @@ class Steered:
             "steps": [vars(step) for step in self.course.table.steps],
             "waited": self.course.table.waited,
             "question": question.model_dump() if question else None,
+            "unmatched": list(self.course.letters.unclaimed),
         }
+
+
+Steered.sagakit_handlers = handlers_of(Steered)

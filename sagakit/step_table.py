@@ -1,10 +1,10 @@
-"""What a saga shows of itself while it runs: the step table in Markdown, and its status as a search attribute."""
+"""What a saga keeps to be shown: its steps, what it waits for, and its status, which is a search attribute as well."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -13,36 +13,34 @@ with workflow.unsafe.imports_passed_through():
     from sagakit.carried import Entry
     from sagakit.steps import SAGA_STATUS, Kind, Status, Step
 
-_HEAD = "| # | step | commands | kind | state | tries | since |\n|---|---|---|---|---|---|---|"
-
-_SHOWN = 100
+_MOST_WAITS = 100
 A_MOMENT = timedelta(milliseconds=1)
 """The shortest wait that is one: Temporal takes none of no length."""
 
 
 class StepTable:
-    """The steps of one saga. Costs no task of its own: current details travel with what the workflow does anyway."""
+    """The steps of one saga. Nothing of it is a command to Temporal, but the status where it changes: `details` reads it."""
 
     def __init__(self, saga_name: str) -> None:
         """Begin with no step."""
-        self._name = saga_name
-        self._waits: list[str] = []
+        self.name = saga_name
+        self.waits: list[str] = []
         self._ready: list[Callable[[], bool]] = []
         self.count = 0
-        self.origin = ""
+        self.origin = self.trace_id = ""
         self.waited: list[tuple[int, str]] = []
         """What was waited for, and behind how many steps: what a diagram is drawn from."""
         self.steps: list[Step] = []
         self.status: Status = "running"
 
-    def begin(self, name: str, items: int, kind: Kind, group: int | None, call: Entry) -> Step:
+    def begin(self, name: str, items: int, kind: Kind, group: int | None, call: Entry, aggregates: Sequence[str] = ()) -> Step:
         """Write a step down: a new one under the next number, or one of an earlier run under the number it had."""
         if call.number is None:
             self.count += 1
             call.number, call.since = self.count, _now()
-        step = Step(call.number, name, items, kind, group, since=call.since, attempts=call.attempts)
+        known = tuple(aggregates)
+        step = Step(call.number, name, items, kind, group, since=call.since, attempts=call.attempts, aggregates=known)
         insort(self.steps, step, key=_number)
-        self.show()
         return step
 
     def mark(self, step: Step, state: str, *, attempts: int | None = None, call: Entry | None = None) -> None:
@@ -51,21 +49,18 @@ class StepTable:
         step.attempts = attempts or step.attempts
         if call is not None:
             call.since, call.attempts = step.since, step.attempts
-        self.show()
 
     def set_status(self, status: Status) -> None:
         """Say how the saga stands: upserted where it changes, and nowhere else, since each upsert costs."""
         if status != self.status:
             self.status = status
             workflow.upsert_search_attributes([SAGA_STATUS.value_set(status)])
-        self.show()
 
     async def wait(self, what: str, is_here: Callable[[], bool], until: datetime | None = None) -> None:
         """Wait for a condition, in sight: until it holds, or its time is over. The condition must change nothing."""
-        self._waits.append(what)
+        self.waits.append(what)
         self._ready.append(is_here)
-        self.waited = [*self.waited[1 - _SHOWN :], (self.count, what.partition(" until ")[0])]
-        self.show()
+        self.waited = [*self.waited[1 - _MOST_WAITS :], (self.count, what.partition(" until ")[0])]
         within = None if until is None else max(until - workflow.now(), A_MOMENT)
         # No `finally`: a saga that is evicted from a worker's cache ends here too, and may show nothing any more.
         try:
@@ -76,7 +71,6 @@ class StepTable:
             self._no_longer(what, is_here)
             raise
         self._no_longer(what, is_here)
-        self.show()
 
     async def decided(self, is_here: Callable[[], bool]) -> None:
         """Wait for a condition that is shown elsewhere."""
@@ -85,7 +79,7 @@ class StepTable:
         self._ready.remove(is_here)
 
     def _no_longer(self, what: str, is_here: Callable[[], bool]) -> None:
-        self._waits.remove(what)
+        self.waits.remove(what)
         self._ready.remove(is_here)
 
     @property
@@ -93,20 +87,11 @@ class StepTable:
         """Tell whether something that is waited for has come, and is about to be taken."""
         return any(is_here() for is_here in self._ready)
 
-    def show(self) -> None:
-        """Set the workflow's current details."""
-        rows = "\n".join(
-            f"| {s.number} | `{s.name}` | {s.items} | {s.kind}{f', side by side {s.group}' if s.group else ''} | {s.state} "
-            f"| {s.attempts} | {s.since} |"
-            for s in self.steps[-_SHOWN:]
-        )
-        waits = "".join(f"\n\nWaits for {what}" for what in self._waits)
-        workflow.set_current_details(f"**{self._name}**: {self.status}{self.origin}{waits}\n\n{_HEAD}\n{rows}")
-
 
 def _number(step: Step) -> int:
     return step.number
 
 
 def _now() -> str:
-    return workflow.now().strftime("%Y-%m-%d %H:%M:%S")
+    # Not strftime: it imports a module, which costs in a sandbox.
+    return workflow.now().isoformat(" ", "seconds").removesuffix("+00:00")

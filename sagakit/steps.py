@@ -21,6 +21,8 @@ PARENT = "parent"
 UNDOABLE = "undoable"
 """The memo of a child saga: whether its parent may have it undone, so that it must not come past a pivot."""
 CHILD_OUTCOME = "child_saga_outcome"
+FAST_SERVICES = "fast_services"
+"""The memo of a saga: the services whose steps it tries in its own process first."""
 
 Status = Literal["running", "asking", "compensating", "completed", "compensated", "parked"]
 Kind = Literal["read-only", "compensable", "pivot", "retriable"]
@@ -155,7 +157,10 @@ class Recovery(BaseModel):
 
 @dataclass
 class Step:
-    """A step as the saga shows it. Steps of one ``group`` went side by side."""
+    """A step as the saga shows it. Steps of one ``group`` went side by side.
+
+    ``aggregates`` are the ids of the first ones that it touches, ``saga`` the workflow id of a child that it begins.
+    """
 
     number: int
     name: str
@@ -165,6 +170,8 @@ class Step:
     state: str = "running"
     attempts: int = 1
     since: str = ""
+    aggregates: tuple[str, ...] = ()
+    saga: str = ""
 
 
 @dataclass

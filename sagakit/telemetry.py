@@ -213,6 +213,12 @@ def horizon_age() -> ServiceGauge:
 
 
 @cache
+def parked_sagas() -> ServiceGauge:
+    """Return the gauge of the sagas that wait for a person to decide about a step, by saga."""
+    return ServiceGauge("sagakit.sagas.parked", "{saga}", "Sagas that wait now for a person to decide", "sagakit.saga")
+
+
+@cache
 def lost_sagas() -> ServiceGauge:
     """Return the gauge of the sagas that ended without an outcome, and that nobody has begun anew."""
     return ServiceGauge("sagakit.sagas.lost", "{saga}", "Sagas that ended without an outcome: a person has to decide")

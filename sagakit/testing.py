@@ -21,8 +21,12 @@ from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, Registry, new_event
 from sagakit.reactions import Reaction
 from sagakit.temporal.diagram import drawn, in_document
-from sagakit.temporal.participants import FAULTS, Call, Fault
-from sagakit.temporal.rehearsal import Played, Rehearsal, Scenario, Stage, rehearsing
+from sagakit.temporal.faults import FAULTS, Fault
+from sagakit.temporal.participants import Call
+from sagakit.temporal.played import Played
+from sagakit.temporal.rehearsal import Rehearsal, Stage, rehearsing
+from sagakit.temporal.telling import Later
+from sagakit.temporal.walk import Scenario, Walk
 from sagakit.upcasting import Key
 
 __all__ = [
@@ -35,12 +39,14 @@ __all__ = [
     "ImpureHandler",
     "ImpureReaction",
     "ImpureUpcaster",
+    "Later",
     "Played",
     "Reacted",
     "Rehearsal",
     "Scenario",
     "Stage",
     "Upcast",
+    "Walk",
     "drawn",
     "given",
     "given_event",

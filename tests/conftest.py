@@ -17,6 +17,11 @@ from tests.support import node_participant, servers
 from tests.support.node_participant import Node
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run in two processes; in one where the servers are given, since two would meet in the same queues."""
+    return 1 if os.environ.keys() & {"SAGAKIT_TEST_POSTGRES", "SAGAKIT_TEST_RABBITMQ"} else 2
+
+
 @contextmanager
 def _or_skip(server: Any) -> Iterator[Any]:
     try:

@@ -26,6 +26,7 @@ from sagakit.temporal.plugin import connect_by
 from worker import importing, waiting
 from worker.bank.command import bank
 from worker.order_file import OrderFile, read_order_file
+from worker.provider.command import provider
 from worker.sample import SAMPLE
 from worker.services import SERVICES
 from worker.summary import print_summary, refuse_unwritable, summarise, write_summary
@@ -190,6 +191,7 @@ def _look_further(ui: str, file: OrderFile, data: Path) -> None:
 
 
 demo_cli.command()(bank)
+cli.command()(provider)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,13 @@ async def all_facts(system: System) -> list[Fact]:
 
 
 async def check(system: System, facts: list[Fact]) -> dict[str, bool]:
-    """Answer whether stock, money and read models agree with the events."""
-    return {"stock": _stock(facts), "money": _money(facts), "read_models": await _read_models(system, facts)}
+    """Answer whether stock, money, returns and read models agree with the events."""
+    return {
+        "stock": _stock(facts),
+        "money": _money(facts),
+        "returns": _returns(facts),
+        "read_models": await _read_models(system, facts),
+    }
 
 
 def _stock(facts: list[Fact]) -> bool:
@@ -64,12 +69,32 @@ def _money(facts: list[Fact]) -> bool:
     """Check that captured - refunded = completed orders - returns, and that every other held amount is let go."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     fields = {"order.completed": "total", "return.closed": "refund"}
+    fields |= {f"payment.{what}": "amount" for what in ("authorised", "voided", "captured", "refunded")}
     for fact in facts:
-        name, data = fact.type, fact.data
-        if name.startswith("payment.") or name in fields:
-            sums[name] += Decimal(data[fields.get(name, "amount")])
+        if fact.type in fields:
+            sums[fact.type] += Decimal(fact.data[fields[fact.type]])
     is_square = sums["payment.captured"] - sums["payment.refunded"] == sums["order.completed"] - sums["return.closed"]
     return is_square and sums["payment.authorised"] == sums["payment.captured"] + sums["payment.voided"]
+
+
+def _returns(facts: list[Fact]) -> bool:
+    """Check that of no order more was taken back than was shipped, and no more paid back than was taken for it."""
+    left: dict[tuple[str, str], int] = defaultdict(int)
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    order_of = {fact.data["return_id"]: fact.data.get("order_id", "") for fact in facts if fact.type == "return.opened"}
+    for fact in facts:
+        data = fact.data
+        if fact.type == "shipment.shipped":
+            for line in data["lines"]:
+                left[data["order_id"], line["product"]] += line["quantity"]
+        elif fact.type == "return.closed" and (order := order_of[data["return_id"]]):
+            for line in data["lines"]:
+                left[order, line["product"]] -= line["quantity"]
+        elif fact.type == "payment.captured":
+            paid[data["payment_id"]] += Decimal(data["amount"])
+        elif fact.type == "payment.refunded" and data.get("of_payment"):
+            paid[data["of_payment"]] -= Decimal(data["amount"])
+    return all(units >= 0 for units in left.values()) and all(amount >= 0 for amount in paid.values())
 
 
 async def _read_models(system: System, facts: list[Fact]) -> bool:
@@ -82,11 +107,12 @@ async def _read_models(system: System, facts: list[Fact]) -> bool:
 
 
 def _documents(facts: list[Fact]) -> dict[str, dict[str, Any]]:
-    ends = {"order.completed": "completed", "order.cancelled": "cancelled", "return.closed": "returned"}
+    ends = {"order.completed": "completed", "order.cancelled": "cancelled"}
+    ends |= {"return.closed": "returned", "return.refused": "refused"}
     documents: dict[str, dict[str, Any]] = {}
     for fact in facts:
         data = fact.data
-        number = data.get("order_id") or data.get("return_id") or ""
+        number = data.get("return_id" if fact.type.startswith("return.") else "order_id", "")
         if fact.type in ("order.placed", "return.opened"):
             documents[number] = {
                 "document": number,
@@ -96,12 +122,15 @@ def _documents(facts: list[Fact]) -> dict[str, dict[str, Any]]:
                 "total": Decimal(data["total"]) if fact.type == "order.placed" else -Decimal(data["refund"]),
                 "status": "open",
                 "reason": "",
-                "placed_at": data["placed_at"].replace("T", " ")[:16],
+                "placed_at": datetime.fromisoformat(data["placed_at"]).isoformat(sep=" ", timespec="minutes"),
                 "ended_at": None,
             }
         # Orders and returns are in one log, so an end follows its beginning.
+        if fact.type == "order.reduced":
+            documents[number] |= {"lines": data["lines"], "total": Decimal(data["total"])}
         if fact.type in ends:
-            documents[number] |= {"status": ends[fact.type], "reason": data.get("reason", ""), "ended_at": fact.recorded_at}
+            reason = "delivery unconfirmed" if data.get("delivery") == "unconfirmed" else data.get("reason", "")
+            documents[number] |= {"status": ends[fact.type], "reason": reason, "ended_at": fact.recorded_at}
     return documents
 
 

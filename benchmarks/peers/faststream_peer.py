@@ -34,7 +34,7 @@ class Peer:
         )
 
         @subscriber
-        async def handle(line: LineAdded) -> None:  # noqa: ARG001 it is validated
+        async def handle(line: LineAdded) -> None:
             if self.count == 0:
                 self.first = time.perf_counter()
             self.count += 1

@@ -14,6 +14,7 @@ from sagakit.errors import InvalidInput
 from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
 from sagakit.repository import Context
+from sagakit.saga_journal import CATEGORY
 
 _MAX_JSON = 256 * 1024
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
@@ -83,7 +84,9 @@ async def events(
     """Print the event log: what has happened, in the order of each service's log."""
     session = session_of(context)
     services = session.services
-    names = services.with_a_log(service) if stream is None else [services.aggregate(stream.partition("-")[0])[0].name]
+    category = None if stream is None else stream.partition("-")[0]
+    is_of_one = category not in (None, CATEGORY)  # a saga's own stream is in the log of its service, whichever that is
+    names = [services.aggregate(str(category))[0].name] if is_of_one else services.with_a_log(service)
     found: list[RecordedEvent] = []
     async with open_system(session) as system:
         for name in names:

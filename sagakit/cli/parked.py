@@ -79,7 +79,12 @@ async def show(
 @app.command()
 @runs
 async def retry(
-    context: typer.Context, consumer: Consumer, event_id: EventId, reason: Reason, actor: Actor = None, service: OfService = None
+    context: typer.Context,
+    consumer: Consumer,
+    event_id: EventId,
+    reason: Reason = None,
+    actor: Actor = None,
+    service: OfService = None,
 ) -> None:
     """Make an event due now, with all its attempts anew; the running consumer does the work, and the later ones follow."""
     action = _action(actor, reason)
@@ -91,7 +96,7 @@ async def retry(
 @app.command(name="retry-all")
 @runs
 async def retry_all(
-    context: typer.Context, reason: Reason, consumer: OfConsumer = None, actor: Actor = None, service: OfService = None
+    context: typer.Context, reason: Reason = None, consumer: OfConsumer = None, actor: Actor = None, service: OfService = None
 ) -> None:
     """Make every parked event due now."""
     session, action, total = session_of(context), _action(actor, reason), 0
@@ -110,7 +115,7 @@ async def edit(
     consumer: Consumer,
     event_id: EventId,
     data: Annotated[str, typer.Option(help="What the event is to say, as a JSON object.")],
-    reason: Reason,
+    reason: Reason = None,
     actor: Actor = None,
     service: OfService = None,
 ) -> None:
@@ -124,7 +129,12 @@ async def edit(
 @app.command()
 @runs
 async def drop(
-    context: typer.Context, consumer: Consumer, event_id: EventId, reason: Reason, actor: Actor = None, service: OfService = None
+    context: typer.Context,
+    consumer: Consumer,
+    event_id: EventId,
+    reason: Reason = None,
+    actor: Actor = None,
+    service: OfService = None,
 ) -> None:
     """Count an event as handled without its effect, also for every replay; the later ones of its stream go on."""
     action = _action(actor, reason)
@@ -170,7 +180,7 @@ def _names(session: Session, service: str | None) -> list[str]:
     return [found.name for found in session.services.services]
 
 
-def _action(actor: str | None, reason: str) -> parked_actions.Action:
+def _action(actor: str | None, reason: str | None) -> parked_actions.Action:
     wish = stated(actor, reason)
     return parked_actions.Action(wish.actor, wish.reason)
 

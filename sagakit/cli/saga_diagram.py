@@ -33,9 +33,9 @@ async def diagram(
     logging.getLogger("temporalio.activity").setLevel(logging.CRITICAL)  # each rehearsed fault, with its stack trace
     diagrams: dict[str, str] = {}
     async with rehearsing(session_of(context).services.services) as stage:
-        for rehearsal in wanted:
-            with stderr.status(f"rehearsing {rehearsal.saga.saga_name} through all its failures"):
-                diagrams[rehearsal.saga.saga_name] = await drawn(stage, rehearsal)
+        for saga, its_rehearsals in wanted.items():
+            with stderr.status(f"rehearsing {saga} through all its failures"):
+                diagrams[saga] = await drawn(stage, *its_rehearsals)
     if into is None:
         for drawing in diagrams.values():
             stdout.print(drawing, markup=False, soft_wrap=True, end="")
@@ -53,14 +53,18 @@ async def diagram(
         stderr.print(f"{into}: renewed")
 
 
-def _wanted(name: str | None, place: str) -> list[Rehearsal]:
+def _wanted(name: str | None, place: str) -> dict[str, list[Rehearsal]]:
+    """Gather the rehearsals by the names of their sagas and ways: one of these may have several."""
     found, _ = load_list("--rehearsals", place, "REHEARSALS")
-    known = {one.saga.saga_name: one for one in found if isinstance(one, Rehearsal)}
+    known: dict[str, list[Rehearsal]] = {}
+    for one in found:
+        if isinstance(one, Rehearsal):
+            known.setdefault(one.title, []).append(one)
     if not known:
         raise InvalidInput(f"--rehearsals {place}: it holds no Rehearsal of `sagakit.testing`")
     if name is not None and name not in known:
         raise InvalidInput(f"no saga {name!r} is rehearsed in {place}; known: {', '.join(sorted(known))}")
-    return [known[name]] if name is not None else list(known.values())
+    return known if name is None else {name: known[name]}
 
 
 def _read(path: Path | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from rich.pretty import Pretty
 from sagakit.cli.messages import AsJson, event_json
 from sagakit.cli.output import print_json, print_table, runs, stdout
 from sagakit.cli.session import open_system, session_of
+from sagakit.cli.times import moment_of
 from sagakit.errors import InvalidInput
 from sagakit.messages import RecordedEvent
 from sagakit.sql.log_queries import events_named
@@ -39,7 +39,7 @@ async def show(
     """Show an aggregate's state, folded from its events, and those events; now, at a version or at a time."""
     if version is not None and at is not None:
         raise InvalidInput("--version or --at, not both")
-    moment_at = None if at is None else _time(at)
+    moment_at = None if at is None else moment_of("--at", at)
     session = session_of(context)
     service, aggregate_type = session.services.aggregate(aggregate)
     async with open_system(session) as system:
@@ -54,14 +54,6 @@ async def show(
         ("version", "type", "command", "actor", "recorded"),
         [(e.version, e.type, e.metadata.command, e.metadata.actor, e.recorded_at) for e in moment.events],
     )
-
-
-def _time(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"--at {text!r} is no time: expected one like 2010-12-01T08:26 or 2010-12-01T08:26:00+01:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @runs

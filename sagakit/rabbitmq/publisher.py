@@ -156,9 +156,13 @@ class _Unknown(BusUnavailable):
 async def send_one_by_one(
     channel: AbstractChannel, exchange: str, outgoing: Sequence[Outgoing], seconds: float
 ) -> list[Exception | None]:
-    """Publish through aio-pika, a task for each message."""
+    """Publish through aio-pika, a task for each message.
+
+    All have one deadline, and are given up at once: with one each, the first to wait could be given up unwritten, and those
+    behind it, a moment later, still be written. Then what is sent again would come after its followers (G3).
+    """
     target = await channel.get_exchange(exchange, ensure=False)
-    publishes = [target.publish(message, key, mandatory=True, timeout=seconds) for message, key in outgoing]
+    publishes = [target.publish(message, key, mandatory=True) for message, key in outgoing]
     return await answers_of([asyncio.ensure_future(publish) for publish in publishes], seconds)
 
 

@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,25 +138,26 @@ class DevServer:
             self.process.wait()
 
 
-async def start(binary: Path, folder: Path, port: int, ui_port: int) -> DevServer:
+async def start(binary: Path, folder: Path, port: int, ui_port: int, dynamic: Sequence[str] = ()) -> DevServer:
     """Start a server on loopback with its state in ``folder``. Raises `TemporalUnavailable` when it does not answer.
 
-    A free port can be taken between the look and the use, so a start on free ports is tried again on others.
+    ``dynamic`` are further values of its dynamic configuration, each as ``key=JSON``. A free port can be taken between the look
+    and the use, so a start on free ports is tried again on others.
     """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 once, at start
     for _ in range(_STARTS):
-        server = await _start_once(binary, folder, port or free_port(), ui_port or free_port())
+        server = await _start_once(binary, folder, port or free_port(), ui_port or free_port(), (*_DYNAMIC, *dynamic))
         if server is not None:
             return server
     raise TemporalUnavailable(f"the Temporal dev server did not start; {folder / 'temporal.log'} says why")
 
 
-async def _start_once(binary: Path, folder: Path, port: int, ui_port: int) -> DevServer | None:
+async def _start_once(binary: Path, folder: Path, port: int, ui_port: int, dynamic: Sequence[str]) -> DevServer | None:
     command = [str(binary), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
     command += ["--db-filename", str(folder / "temporal.db"), "--log-level", "error"]
     command += [word for pragma in _PRAGMAS for word in ("--sqlite-pragma", pragma)]
     command += [word for attribute in _ATTRIBUTES for word in ("--search-attribute", attribute)]
-    command += [word for value in _DYNAMIC for word in ("--dynamic-config-value", value)]
+    command += [word for value in dynamic for word in ("--dynamic-config-value", value)]
     with (folder / "temporal.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603, ASYNC220 our own words; starting is quick
             command,

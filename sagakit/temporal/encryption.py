@@ -2,7 +2,8 @@
 
 AES-256-GCM (NIST SP 800-38D) with a nonce of 96 random bits each: a key may write some 2^32 payloads. Key id, namespace and
 workflow id are authenticated with each payload, so that none can be passed off as another saga's. Search attributes are not
-encrypted by Temporal's design: ours are a status and a correlation id.
+encrypted by Temporal's design: ours are a status and a correlation id. The runs of one schedule count as one workflow, since
+Temporal hands the result of each to the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from temporalio.converter import (
 )
 
 from sagakit.errors import UnreadablePayload
+from sagakit.schedules import without_time
 from sagakit.temporal.keyring import Keyring
 
 ENCODING = b"binary/encrypted"
@@ -50,7 +52,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         workflow_id = None
         if isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
             workflow_id = context.workflow_id
-        return type(self)(self._keys, self._namespace, workflow_id or "")
+        return type(self)(self._keys, self._namespace, without_time(workflow_id or ""))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import OneTimeVersioningOverride, WorkerDeploymentVersion, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from sagakit.errors import InvalidInput, TemporalUnavailable
@@ -23,10 +30,13 @@ _WITHOUT_OUTCOME = (
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
+_PARKED = "SagaStatus = 'parked' and ExecutionStatus = 'Running'"
 _LOST = (
     "SagaStatus in ('running', 'asking', 'compensating', 'parked') "
     "and ExecutionStatus in ('Terminated', 'Failed', 'TimedOut', 'Canceled')"
 )
+OPEN_AND_PINNED = "TemporalWorkflowVersioningBehavior = 'Pinned' and ExecutionStatus = 'Running'"
+"""The condition for sagas that keep a version in use."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +58,26 @@ class Executions:
         """Take a client."""
         self._client = client
 
-    async def listed(self, status: str | None) -> AsyncIterator[Execution]:
-        """Read sagas from the visibility store, newest first; it may lag behind by a moment."""
+    async def listed(self, status: str | None, pinned_to: Iterable[str] = ()) -> AsyncIterator[Execution]:
+        """Read sagas from the visibility store, newest first; it may lag behind by a moment.
+
+        With ``pinned_to``, versions as Temporal writes them, only those that are open and keep one of them in use.
+        """
         query = "SagaStatus is not null" if status is None else f"SagaStatus = '{status}'"
         if status == "parked":
             query = f"({query}) or ({_LOST})"
+        if versions := ", ".join(f"'{version}'" for version in pinned_to):
+            query = f"({query}) and {OPEN_AND_PINNED} and TemporalWorkerDeploymentVersion in ({versions})"
         async for found in self._found(query):
             yield found
 
     async def lost(self) -> list[Execution]:
         """Find the sagas that ended without an outcome, and that nobody has begun anew since."""
         return [found async for found in self._found(_LOST) if (await self.look(found.workflow_id)).is_lost]
+
+    async def parked(self) -> list[Execution]:
+        """Find the sagas that wait now for a person to decide about a step."""
+        return [found async for found in self._found(_PARKED)]
 
     async def _found(self, query: str) -> AsyncIterator[Execution]:
         try:
@@ -81,6 +100,8 @@ class Executions:
         """Ask a saga for its steps: answered by a worker, from the history where it has ended."""
         try:
             answer: dict[str, Any] = await self._client.get_workflow_handle(workflow_id).query("steps", rpc_timeout=_PATIENCE)
+        except WorkflowQueryFailedError as error:
+            raise TemporalUnavailable(f"{workflow_id} cannot say how it stands: {error}") from error
         except RPCError as error:
             raise _as_ours(workflow_id, error) from error
         return answer
@@ -101,7 +122,8 @@ class Executions:
         """Begin a saga that ended without an outcome anew, under its id, to go on or to undo.
 
         What its steps did is known by their keys: none takes effect twice, those that were not done are done (*resume*) or,
-        before the pivot, left undone and the others undone (*compensate*).
+        before the pivot, left undone and the others undone (*compensate*). Keys count the steps, so it begins on the version that
+        it was pinned to; Temporal refuses it where no worker of that version was seen for long.
         """
         found = await self.look(workflow_id)
         if not found.is_lost:
@@ -120,6 +142,7 @@ class Executions:
                 static_summary=f"begun anew to {way} by {wish.actor}: {wish.reason}"[:200],
                 memo={**past.memo, RECOVERY: told.model_dump(mode="json")},
                 search_attributes=first_attributes(correlation_id),
+                versioning_override=_on(past.version),
             )
         except WorkflowAlreadyStartedError:
             raise InvalidInput(f"{workflow_id} runs already: somebody else was quicker") from None
@@ -127,16 +150,18 @@ class Executions:
             raise _as_ours(workflow_id, error) from error
 
     async def _update(self, workflow_id: str, name: str, argument: Any) -> str:
-        found = await self.look(workflow_id)
-        if found.closed is not None:
-            advice = "; begin it anew with `sagas resume` or `sagas compensate`" if found.is_lost else ""
-            raise InvalidInput(f"{workflow_id} has ended: {found.status}{advice}")
+        _require_open(await self.look(workflow_id))
         handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(workflow_id)
         try:
             return str(await handle.execute_update(name, argument, rpc_timeout=_PATIENCE))
         except WorkflowUpdateFailedError as error:
-            raise InvalidInput(f"{workflow_id}: {error.cause}") from error
+            why = error.cause.message if isinstance(error.cause, ApplicationError) else error.cause
+            raise InvalidInput(f"{workflow_id}: {why}") from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise _unanswered(workflow_id) from error
         except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                _require_open(await self.look(workflow_id))  # it may have ended in between
             raise _as_ours(workflow_id, error) from error
 
 
@@ -153,9 +178,28 @@ def _execution(found: Any) -> Execution:
     )
 
 
+def _require_open(found: Execution) -> None:
+    if found.closed is not None:
+        advice = "; begin it anew with `sagas resume` or `sagas compensate`" if found.is_lost else ""
+        raise InvalidInput(f"{found.workflow_id} has ended: {found.status}{advice}")
+
+
+def _unanswered(workflow_id: str) -> TemporalUnavailable:
+    return TemporalUnavailable(
+        f"{workflow_id} does not answer: does a worker of its service run, of the build that it is pinned to (`sagas versions`)?"
+    )
+
+
+def _on(version: Any) -> OneTimeVersioningOverride | None:
+    """Have the first task done by a version, which the run is pinned to by it."""
+    if not version.build_id:
+        return None
+    return OneTimeVersioningOverride(WorkerDeploymentVersion(version.deployment_name, version.build_id))
+
+
 def _as_ours(workflow_id: str, error: RPCError) -> Exception:
     if error.status is RPCStatusCode.NOT_FOUND:
         return InvalidInput(f"there is no saga {workflow_id!r}; `sagas list` names them")
     if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
-        return TemporalUnavailable(f"{workflow_id} does not answer: does a worker of its service run?")
+        return _unanswered(workflow_id)
     return TemporalUnavailable(f"{workflow_id}: {error.message}")

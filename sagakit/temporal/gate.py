@@ -16,6 +16,7 @@ from sagakit.errors import InvalidInput, TemporalUnavailable
 from sagakit.service import ServiceMap
 from sagakit.steps import SAGA_STATUS
 from sagakit.temporal import payloads
+from sagakit.temporal.past import pinned_version
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
 
@@ -25,28 +26,38 @@ _SAID = re.compile(r"\[TMPRL\d+\] ([^\"]*)")
 
 @dataclass(frozen=True)
 class Replayed:
-    """One saga, replayed by today's code. ``why`` is empty when it takes the way it took."""
+    """One saga, replayed by today's code. ``why`` is empty when it takes the way it took.
+
+    ``pinned_to`` is the build that an open saga ends on, where that is not today's: today's code never meets it.
+    """
 
     workflow_id: str
     saga: str
     is_open: bool
     why: str
+    pinned_to: str = ""
 
     @property
     def verdict(self) -> str:
-        """Say what would become of it: *same*, *breaks* for an open one, *another path* for one that has ended."""
-        return "same" if not self.why else "breaks" if self.is_open else "another path"
+        """Say what would become of it: *same*, *breaks* for an open one, *another path* for one that has ended, *pinned*."""
+        if not self.why:
+            return "same"
+        return f"pinned to {self.pinned_to}" if self.pinned_to else "breaks" if self.is_open else "another path"
 
 
 class Gate:
     """Replays histories with the sagas of a list of services."""
 
-    def __init__(self, services: ServiceMap, converter: DataConverter = payloads.converter) -> None:
-        """Take the services, and what reads the histories' payloads. Raises `InvalidInput` when none of them has a saga."""
+    def __init__(self, services: ServiceMap, converter: DataConverter = payloads.converter, build_id: str | None = None) -> None:
+        """Take the services, what reads the histories' payloads, and the build that today's code is.
+
+        Raises `InvalidInput` when none of the services has a saga.
+        """
         if not any(service.sagas for service in services.services):
             raise InvalidInput("there is no saga in this list of services: nothing could be replayed")
         require_replay_safe_tracing()
         sagas = [saga for service in services.services for saga in service.sagas]
+        self._build_id = build_id
         self._known = {saga.__name__ for saga in sagas}
         self._replayer = Replayer(
             workflows=sagas,
@@ -61,10 +72,16 @@ class Gate:
         started = history.events[0].workflow_execution_started_event_attributes
         name = started.workflow_type.name
         if name not in self._known:
-            return Replayed(history.workflow_id, name, is_open, "no saga of this name is in the list of services")
+            why = "no saga of this name is in the list of services"
+            return Replayed(history.workflow_id, name, is_open, why, self._pinned_to(history, is_open=is_open))
         result = await self._replayer.replay_workflow(history, raise_on_replay_failure=False)
         why = "" if result.replay_failure is None else _in_words(result.replay_failure)
-        return Replayed(history.workflow_id, name, is_open, why)
+        return Replayed(history.workflow_id, name, is_open, why, self._pinned_to(history, is_open=is_open))
+
+    def _pinned_to(self, history: WorkflowHistory, *, is_open: bool) -> str:
+        """Name the other build that an open saga is pinned to; empty where there is none."""
+        build_id = pinned_version(history.events).build_id if is_open else ""
+        return "" if build_id == self._build_id else build_id
 
     async def replay_all(self, client: Client, closed: int) -> AsyncIterator[Replayed]:
         """Replay every open saga of a namespace, and the newest ``closed`` that have ended. Raises `TemporalUnavailable`."""

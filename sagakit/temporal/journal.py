@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from temporalio import activity
 
-from sagakit.errors import ConcurrencyError, DuplicateCommand
 from sagakit.messages import Metadata, new_event
-from sagakit.outcome import CommandOutcome
-from sagakit.ports import Append, EventStore
+from sagakit.ports import EventStore
 from sagakit.saga_journal import CATEGORY, RECORD_DECISION, Decision, SagaDecided
-
-_CONFLICT_SECONDS = 0.05
+from sagakit.temporal.saga_stream import append_once
 
 
 def recording(store: EventStore) -> Callable[..., Any]:
@@ -26,16 +22,6 @@ def recording(store: EventStore) -> Callable[..., Any]:
         stream, key = f"{CATEGORY}-{decision.saga}", f"{decision.saga}/{decision.run_id}/decision/{decision.number}"
         event = SagaDecided.model_validate(decision.model_dump(include=set(SagaDecided.model_fields)))
         metadata = Metadata(correlation_id=decision.correlation_id, command_key=key, actor=decision.actor)
-        outcome = CommandOutcome(status="done", stream=stream, events=(event.event_name,))
-        while True:
-            version = len(await store.load(stream))
-            try:
-                await store.append(Append(stream, version, (new_event(event, metadata),), key, outcome))
-            except DuplicateCommand:
-                return
-            except ConcurrencyError:
-                await asyncio.sleep(_CONFLICT_SECONDS)
-            else:
-                return
+        await append_once(store, stream, new_event(event, metadata), key)
 
     return record_saga_decision

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.enums.v1 import VersioningBehavior
 from temporalio.client import Client
 
 from sagakit.steps import RECOVERY, Answer, Arrived, Recovery
@@ -21,6 +23,20 @@ class Past:
     memo: dict[str, Any]
     letters: tuple[Arrived, ...]
     answers: tuple[Answer, ...]
+    version: WorkerDeploymentVersion
+
+
+def pinned_version(events: Iterable[Any]) -> WorkerDeploymentVersion:
+    """Find the version that a history is pinned to; an empty one where it is not."""
+    version = WorkerDeploymentVersion()
+    for event in events:
+        if event.HasField("workflow_execution_started_event_attributes"):
+            version = event.workflow_execution_started_event_attributes.inherited_pinned_version
+        if event.HasField("workflow_task_completed_event_attributes"):
+            done = event.workflow_task_completed_event_attributes
+            is_pinned = done.versioning_behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED
+            version = done.deployment_version if is_pinned else WorkerDeploymentVersion()
+    return version
 
 
 async def history_of(client: Client, workflow_id: str) -> Past:
@@ -49,4 +65,5 @@ async def history_of(client: Client, workflow_id: str) -> Past:
         memo,
         tuple(letters),
         tuple(answers),
+        pinned_version(events),
     )

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
-from temporalio.converter import DataConverter
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, PydanticPayloadConverter, pydantic_data_converter
+from temporalio.converter import CompositePayloadConverter, DataConverter, DefaultPayloadConverter, JSONPlainPayloadConverter
 
 from sagakit.sending import require_size
+
+# One for all: the SDK makes a converter for each workflow, and each would learn every type anew.
+_json = PydanticJSONPlainPayloadConverter(max_cached_type_adapters=256)
 
 
 class SizedPayloads(PydanticPayloadConverter):
@@ -18,6 +21,13 @@ class SizedPayloads(PydanticPayloadConverter):
 
     The SDK warns of payloads from 512 KiB on; Temporal itself would refuse the command, and be asked for ever.
     """
+
+    def __init__(self) -> None:
+        """Convert as pydantic does."""
+        ordinary = DefaultPayloadConverter.default_encoding_payload_converters
+        CompositePayloadConverter.__init__(
+            self, *(_json if isinstance(each, JSONPlainPayloadConverter) else each for each in ordinary)
+        )
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """Convert values, and weigh them: the limit is on all that one command carries."""

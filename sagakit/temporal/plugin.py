@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.util.types import Attributes
 from temporalio import workflow
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, ReplaySafeTracerProvider, create_tracer_provider
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleQueryInput,
     Interceptor,
     StartActivityInput,
     WorkflowInboundInterceptor,
@@ -22,9 +27,12 @@ from temporalio.worker import (
 )
 from temporalio.workflow import ActivityHandle
 
+from sagakit.asking import sendings_of
 from sagakit.errors import InvalidInput, TemporalUnavailable
+from sagakit.links import Links
 from sagakit.saga import Saga
 from sagakit.settings import Settings
+from sagakit.step_details import details
 from sagakit.temporal.payloads import data_converter
 
 
@@ -79,16 +87,27 @@ class SagaQueues(Protocol):
         """Name the queue; None for a saga that nobody runs."""
 
 
-class CommandRouting(Interceptor):
-    """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue."""
+@runtime_checkable
+class Places(Protocol):
+    """Knows which stream a command goes to."""
 
-    def __init__(self, services: Queues) -> None:
-        """Take the list of services."""
-        self._services = services
+    def place_of(self, command: str, aggregate_id: str) -> tuple[str, str] | None:
+        """Name the service and the stream; None for a command that nobody handles."""
+
+
+class CommandRouting(Interceptor):
+    """Sends each command's activity to the task queue of the service that handles it, so that no saga names a queue.
+
+    It also answers who looks at a saga in Temporal's UI: the details are written for that query, and at no other time.
+    """
+
+    def __init__(self, services: Queues, links: Links | None = None) -> None:
+        """Take the list of services, and what the details link to."""
+        self._services, self._links = services, links or Links()
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002 the SDK's signature
         """Make the class that the SDK instantiates per workflow."""
-        services = self._services
+        services, links = self._services, self._links
 
         class Outbound(WorkflowOutboundInterceptor):
             def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:  # noqa: A002 the SDK's signature
@@ -102,20 +121,64 @@ class CommandRouting(Interceptor):
 
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 the SDK's signature
                 if isinstance(saga := workflow.instance(), Saga):
-                    saga.course.serves = lambda command: services.queue_of(command) is not None
+                    sent = sendings_of(saga.asks)  # by activities on the saga's own queue
+                    saga.course.serves = lambda command: command in sent or services.queue_of(command) is not None
+                    saga.course.fast.allow(services.queue_of)
+                    saga.course.table.trace_id = _trace_id()
                     if isinstance(services, SagaQueues):
                         saga.course.queue_of_saga = services.queue_of_saga
                 return await self.next.execute_workflow(input)
 
+            async def handle_query(self, input: HandleQueryInput) -> Any:  # noqa: A002 the SDK's signature
+                answer = await self.next.handle_query(input)
+                if isinstance(answer, WorkflowMetadata) and isinstance(saga := workflow.instance(), Saga):
+                    place_of = services.place_of if isinstance(services, Places) else _nowhere
+                    answer.current_details = details(saga.course.table, links, place_of)
+                return answer
+
         return Inbound
+
+
+def _trace_id() -> str:
+    """Name the trace that a saga is part of; empty for one that nobody records."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid and context.trace_flags.sampled else ""
+
+
+def _nowhere(_command: str, _aggregate_id: str) -> None:
+    return None
 
 
 def require_replay_safe_tracing() -> None:
     """Set a provider that records nothing where none is set; refuse one that would double spans at every replay."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(create_tracer_provider(sampler=ALWAYS_OFF))
-    if not isinstance(trace.get_tracer_provider(), ReplaySafeTracerProvider):
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, ReplaySafeTracerProvider):
         raise InvalidInput(
             "the tracer provider of this process is not safe under replay: make it with "
             "temporalio.contrib.opentelemetry.create_tracer_provider"
         )
+    if provider not in _prepared:
+        _prepared.add(provider)
+        _make_tracers_once(provider)
+
+
+_prepared: WeakSet[ReplaySafeTracerProvider] = WeakSet()
+
+
+def _make_tracers_once(provider: ReplaySafeTracerProvider) -> None:
+    """Keep tracers: a saga and the SDK ask for one some seven times, each made anew: a tenth of what a saga's tasks cost."""
+    make = provider.get_tracer
+    known = lru_cache(make)
+
+    def get_tracer(
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> trace.Tracer:
+        who = instrumenting_module_name, instrumenting_library_version, schema_url
+        return make(*who, attributes) if attributes else known(*who)
+
+    provider.get_tracer = get_tracer  # type: ignore[method-assign]

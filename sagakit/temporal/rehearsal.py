@@ -7,96 +7,79 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.service import RPCError, RPCStatusCode
-from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
+from sagakit.asking import sendings_of
 from sagakit.errors import InvalidInput
-from sagakit.messages import Event
+from sagakit.messages import Command, Event
 from sagakit.saga import Saga
 from sagakit.service import Service, ServiceMap
-from sagakit.steps import CORRELATION_ID, SAGA_STATUS, Answer, Arrived, SagaResult, Verdict, first_attributes
+from sagakit.steps import CORRELATION_ID, SAGA_STATUS, SagaResult, first_attributes
 from sagakit.temporal import payloads
 from sagakit.temporal.children import outcome_of_child
+from sagakit.temporal.conductor import Conductor, Decided, Hands, shown_by
 from sagakit.temporal.dev_server import find_binary
-from sagakit.temporal.participants import FAULTS, Call, Fault, Participants
+from sagakit.temporal.faults import FAULTS, UNDO_FAULTS, Fault
+from sagakit.temporal.participants import Participants
+from sagakit.temporal.played import Played
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
-from sagakit.temporal.tree import kinds_of, step_of, taken
+from sagakit.temporal.telling import Later, Telling
+from sagakit.temporal.tree import kinds_of
+from sagakit.temporal.walk import Scenario, Walk, walked
 
+T = TypeVar("T")
 _QUEUE = "rehearsal"
 # A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
 _SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdReuseMinimalInterval="0s"')
 _SKIPS = TimeSkippingConfig(max_session_skip_count=1_000_000)
 _PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
-_LOOK_SECONDS = 0.02
-_QUESTIONS, _ANSWER_WITHIN = 5, timedelta(seconds=5)
-_LOST = (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED)
-
-
-@dataclass(frozen=True)
-class Played:
-    """How a rehearsal went. ``status`` is *completed*, *compensated*, or *failed* for a mistake in the saga behind its pivot."""
-
-    workflow_id: str
-    status: str
-    reason: str
-    was_parked: bool
-    calls: tuple[Call, ...]
-    standing: Mapping[str, str]
-    steps: tuple[dict[str, Any], ...]
-    unmatched: tuple[str, ...]
-    waited: tuple[tuple[int, str], ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Raise `AssertionError` when a command took effect twice, or is half undone, or was done after it was undone."""
-        done = [call.key for call in self.calls if call.effect == "done"]
-        if len(done) != len(set(done)):
-            raise AssertionError(f"done twice: {done}")
-        half = [k for k, state in self.standing.items() if state == "done" and self.kinds.get(step_of(k)) == "compensable"]
-        if self.status == "compensated" and half:
-            raise AssertionError(f"compensated, but left as it was: {half}")
-        gone = [key for key, state in self.standing.items() if state != "done"]
-        if self.status == "completed" and gone:
-            raise AssertionError(f"completed, but undone or never done: {gone}")
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One rehearsal of a walk through all failures: where, what went wrong, and how the saga ended."""
-
-    step: int
-    command: str
-    fault: Fault
-    played: Played
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a saga is rehearsed with: its first event, the events that it is told of, and the answers that it gets."""
+    """What a saga is rehearsed with: through each fault wherever it can happen, or ``only`` one at the step of a number, from 1.
+
+    ``told`` are the events that it is told of, ``answers`` those that it gets. ``given`` are commands that real services would
+    have to have handled before, ``told_by`` those by which they record what is told, in the same order, and ``apart`` the
+    fields of the first event, beside its key, whose aggregates no two sagas can share there: played services need none of it.
+    ``way`` tells rehearsals apart that are drawn each by itself.
+    """
 
     saga: type[Saga]
     event: Event
-    told: tuple[Event, ...] = ()
+    told: tuple[Event | Later, ...] = ()
     answers: tuple[str, ...] = ()
+    given: tuple[Command, ...] = ()
+    told_by: tuple[Command, ...] = ()
+    apart: tuple[str, ...] = ()
+    only: tuple[int, Fault] | None = None
+    way: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name it: ``<saga>`` or ``<saga>, <way>``."""
+        return f"{self.saga.saga_name}, {self.way}" if self.way else self.saga.saga_name
 
 
 class Stage:
     """Plays sagas of one list of services, one at a time or side by side."""
 
-    def __init__(self, client: Client, services: ServiceMap) -> None:
-        """Take a client of a server that skips time."""
-        self.client, self._services = client, services
+    def __init__(self, skipper: TimeSkipper, patient: Client, services: ServiceMap) -> None:
+        """Take two clients of a server that skips time: what is started with the second skips none until it is told to."""
+        self.client, self._skipper, self._patient, self._services = skipper.client, skipper, patient, services
 
     async def play(
         self,
@@ -104,70 +87,75 @@ class Stage:
         event: Event,
         *,
         faults: Mapping[int, Fault] | None = None,
-        told: Sequence[Event] = (),
+        at_waits: Mapping[int, Fault] | None = None,
+        told: Sequence[Event | Later] = (),
         answers: Sequence[str] = (),
-        verdict: Literal["retry", "skip", "complete"] = "retry",
+        verdict: Decided = "retry",
         doubled: bool = False,
+        delayed: bool = False,
     ) -> Played:
         """Play a saga from its first event to its end, and check it.
 
-        ``faults`` go wrong at the steps of these numbers, from 1; ``told`` are the events it is told of as it begins,
-        twice when ``doubled``; ``answers`` are given in the order it asks; what is parked is decided by ``verdict``.
+        ``faults`` go wrong at the steps of these numbers, from 1, and at their undos; ``at_waits`` at the waits of these numbers,
+        from 0. ``told`` are the events it is told of as it begins, twice when ``doubled``, or each as it is waited for when
+        ``delayed``, or so much `Later`; ``answers`` are given in the order it asks; what is parked is decided by ``verdict``.
         """
         workflow_id = f"{saga.workflow_id(event)}~{uuid.uuid4().hex[:8]}"
         handle: WorkflowHandle[Any, SagaResult] = self.client.get_workflow_handle(workflow_id, result_type=SagaResult)
-        wanted = faults or {}
+        wanted, at_waits = faults or {}, at_waits or {}
 
         async def on_call(number: int) -> None:
-            if wanted.get(number) == "cancelled":
-                await handle.cancel()
+            fault = wanted.get(number)
+            await conductor.at(None if fault in UNDO_FAULTS else fault)
 
-        cast = Participants(wanted, on_call)
-        commands = self._services.registry.commands
+        async def on_undo(number: int) -> None:
+            fault = wanted.get(number)
+            await conductor.at(fault if fault in UNDO_FAULTS else None)
+
+        cast = Participants(wanted, on_call, on_undo)
         queue = f"{_QUEUE} {workflow_id}"
-        sagas = list({saga, *(known for service in self._services.services for known in service.sagas)})
-        routing = CommandRouting(_OneQueue(self._services, queue))
-        async with Worker(
-            self.client,
-            task_queue=queue,
-            workflows=sagas,
-            activities=[*cast.activities(commands), outcome_of_child(self.client)],
-            interceptors=[routing],
-            workflow_runner=workflow_runner(self.client.data_converter, sagas),
-        ):
-            await self.client.start_workflow(
-                saga.__name__,
-                event,
-                id=workflow_id,
-                task_queue=queue,
-                memo={"correlation_id": workflow_id, "event_id": str(uuid.uuid4())},
-                search_attributes=first_attributes(workflow_id),
-            )
-            for number, letter in enumerate(told):
-                for _ in range(2 if doubled else 1):
-                    await handle.signal("sagakit_event", _arrived(letter, number))
-            conducting = asyncio.create_task(_conduct(handle, list(answers), verdict))
-            status, unmatched = "failed", tuple[str, ...]()
-            try:
-                result = await handle.result()
-                status, reason, unmatched = result.status, result.reason, result.unmatched
-            except WorkflowFailureError as error:
-                reason = str(error.cause)
-            finally:
-                was_parked = await _ended(conducting)
-            shown = await _shown(handle)
-            kinds = await kinds_of(self.client, cast.standing)
+        telling = Telling(self._skipper, self._patient, told)
+        hands = Hands(lambda: self._worker(saga, queue, cast))
+        conductor = Conductor(
+            handle,
+            lambda: self._begin(telling.client, saga, event, workflow_id, queue),
+            hands.kill,
+            telling.soon,
+            list(answers),
+            verdict,
+            at_waits,
+            is_patient=delayed,
+            at_once=saga.cancels_on,
+        )
+        working = asyncio.create_task(hands.work())
+        try:
+            await conductor.open(doubled=doubled)
+            conducting = asyncio.create_task(conductor.conduct())
+            async with telling.going_on(handle):
+                result = await _beside(working, _ended(handle))
+            conductor.is_over = True
+            conducting.cancel()
+            with suppress(asyncio.CancelledError):
+                await conducting
+            cast.deliver_what_was_lost()
+            shown = await _beside(working, shown_by(handle))
+            kinds = await _beside(working, kinds_of(self.client, cast.standing))
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+        status, reason, unmatched = result
         played = Played(
             workflow_id,
             status,
             reason,
-            was_parked,
+            conductor.was_parked,
             tuple(cast.calls),
             cast.standing,
             tuple(shown["steps"]),
             unmatched,
             tuple((after, what) for after, what in shown["waited"]),
             kinds,
+            tuple(fault for fault in (*wanted.values(), *at_waits.values()) if fault not in conductor.came_to),
         )
         played.check()
         return played
@@ -178,27 +166,77 @@ class Stage:
         event: Event,
         *,
         faults: Iterable[Fault] = FAULTS,
-        told: Sequence[Event] = (),
+        told: Sequence[Event | Later] = (),
         answers: Sequence[str] = (),
-    ) -> list[Scenario]:
-        """Play a saga well, then once with each fault at each of its steps; each is checked. Returns all but the first.
+        say: Callable[[str], None] = print,
+    ) -> Walk:
+        """Play a saga well, then once with each fault wherever it can happen; each is checked. Returns all but the first.
 
-        The steps of its children are steps of it, in the order in which they reach their services.
+        The places are its steps, the undo of each, and its waits, of its last chapter. The steps of its children are steps of it,
+        in the order in which they reach their services. ``say`` is told how many there were.
         """
-        well = await self.play(saga, event, told=told, answers=answers)
-        found: list[Scenario] = []
-        steps = taken(well.calls, well.kinds)
-        last = next((number for number, _, kind in steps if kind == "pivot"), len(steps))
-        for number, name, kind in steps:
-            for fault in faults:
-                if fault == "undo refused" and kind != "compensable":
-                    continue
-                wanted: dict[int, Fault] = {number: fault}
-                if fault == "undo refused":  # something behind it has to fail, so that it is undone at all
-                    wanted[last] = "refused"
-                played = await self.play(saga, event, faults=wanted, told=told, answers=answers)
-                found.append(Scenario(number, name, fault, played))
-        return found
+        numbers = count(1)
+
+        async def play(
+            by_step: Mapping[int, Fault],
+            by_wait: Mapping[int, Fault],
+            delayed: bool,  # noqa: FBT001 the walk's signature
+            is_apart: bool,  # noqa: FBT001
+        ) -> Played:
+            about, news = _apart(saga, event, told, next(numbers)) if is_apart else (event, told)
+            return await self.play(saga, about, faults=by_step, at_waits=by_wait, told=news, answers=answers, delayed=delayed)
+
+        walk = await walked(saga.saga_name, play, [one for one in told if isinstance(one, Event)], faults)
+        say(walk.summary())
+        return walk
+
+    def _worker(self, saga: type[Saga], queue: str, cast: Participants) -> Worker:
+        sagas = list({saga, *(known for service in self._services.services for known in service.sagas)})
+        return Worker(
+            self.client,
+            task_queue=queue,
+            workflows=sagas,
+            activities=[
+                *cast.activities({*self._services.registry.commands, *sendings_of(saga.asks)}),
+                outcome_of_child(self.client),
+            ],
+            interceptors=[CommandRouting(_OneQueue(self._services, queue))],
+            workflow_runner=workflow_runner(self.client.data_converter, sagas),
+        )
+
+    async def _begin(self, client: Client, saga: type[Saga], event: Event, workflow_id: str, queue: str) -> None:
+        """Begin it; once it is there, nothing happens, as where an event comes twice."""
+        await client.start_workflow(
+            saga.__name__,
+            event,
+            id=workflow_id,
+            task_queue=queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            memo={"correlation_id": workflow_id, "event_id": str(uuid.uuid4())},
+            search_attributes=first_attributes(workflow_id),
+        )
+
+    async def rehearse(
+        self, rehearsal: Rehearsal, faults: Iterable[Fault] = FAULTS, say: Callable[[str], None] = print
+    ) -> Sequence[Scenario]:
+        """Go through all that a rehearsal is about; each scenario is checked."""
+        saga, event, told, answers = rehearsal.saga, rehearsal.event, rehearsal.told, rehearsal.answers
+        if rehearsal.only is None:
+            return await self.every_failure(saga, event, faults=faults, told=told, answers=answers, say=say)
+        number, fault = rehearsal.only
+        played = await self.play(saga, event, faults={number: fault}, told=told, answers=answers)
+        return [Scenario(number, str(played.steps[number - 1]["name"]), fault, played)]
+
+
+def _apart(saga: type[Saga], event: Event, told: Sequence[Event | Later], number: int) -> tuple[Event, list[Event | Later]]:
+    """Make the events of a saga that is about something of its own."""
+    key = f"{getattr(event, saga.key_field)}-{number}"
+    about = event.model_copy(update={saga.key_field: key})
+
+    def its_own(news: Event) -> Event:
+        return news.model_copy(update={saga.expects[type(news)]: key})
+
+    return about, [Later(each.after, its_own(each.event)) if isinstance(each, Later) else its_own(each) for each in told]
 
 
 class _OneQueue:
@@ -212,54 +250,23 @@ class _OneQueue:
         return self._queue if self._services.queue_of_saga(workflow_type) else None
 
 
-def _arrived(event: Event, number: int) -> Arrived:
-    return Arrived(
-        id=f"told-{number}",
-        type=event.event_name,
-        schema_version=event.schema_version,
-        stream="told",
-        version=number + 1,
-        data=event.model_dump_json(),
-    )
-
-
-async def _shown(handle: WorkflowHandle[Any, SagaResult]) -> dict[str, Any]:
-    """Ask a saga how it stands; again when the question was lost, as one beside another that was given up may be."""
-    for _ in range(_QUESTIONS - 1):
-        try:
-            return dict(await handle.query("steps", rpc_timeout=_ANSWER_WITHIN))
-        except RPCError as error:
-            if error.status not in _LOST:
-                raise
-    return dict(await handle.query("steps", rpc_timeout=_ANSWER_WITHIN))
-
-
-async def _conduct(
-    handle: WorkflowHandle[Any, SagaResult], answers: list[str], verdict: Literal["retry", "skip", "complete"]
-) -> bool:
-    """Answer what is asked, decide what is parked; tell whether anything was."""
-    was_parked = False
+async def _ended(handle: WorkflowHandle[Any, SagaResult]) -> tuple[str, str, tuple[str, ...]]:
+    """Wait for the end: the status, the reason, and what was never waited for."""
     try:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            shown = await _shown(handle)
-            if shown["question"] and answers:
-                answer = Answer(choice=answers.pop(0), actor="rehearsal", reason="rehearsed")
-                await handle.execute_update("answer_question", answer)
-            parked = [step for step in shown["steps"] if step["state"].startswith("parked")]
-            for step in parked:
-                was_parked = True
-                decided = Verdict(action=verdict, actor="rehearsal", reason="rehearsed", step=step["number"])
-                await handle.execute_update("decide_parked_step", decided)
-    except asyncio.CancelledError:
-        return was_parked
-    except RPCError:
-        return was_parked  # it has ended
+        result = await handle.result()
+    except WorkflowFailureError as error:
+        return "failed", str(error.cause), ()
+    return result.status, result.reason, result.unmatched
 
 
-async def _ended(conducting: asyncio.Task[bool]) -> bool:
-    conducting.cancel()
-    return await conducting
+async def _beside(working: asyncio.Task[None], other: Coroutine[Any, Any, T]) -> T:
+    """Wait for something, or for the end of the worker: then its error is raised, for nothing else would ever come."""
+    task = asyncio.create_task(other)
+    await asyncio.wait([working, task], return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        await working
+    return await task
 
 
 @asynccontextmanager
@@ -274,8 +281,7 @@ async def rehearsing(services: Sequence[Service], binary: Path | None = None, *,
     require_replay_safe_tracing()
     settings = (*_SKIPS_TIME, _PROMPT) if is_prompt else _SKIPS_TIME
     found = binary or await find_binary(None, lambda _: None)
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=_SKIPS,
+    environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(found),
         dev_server_startup_timeout=timedelta(seconds=30),
         dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
@@ -284,4 +290,4 @@ async def rehearsing(services: Sequence[Service], binary: Path | None = None, *,
         plugins=[OpenTelemetryPlugin()],
     )
     async with environment:
-        yield Stage(environment.client, ServiceMap(services))
+        yield Stage(TimeSkipper(environment.client, config=_SKIPS), environment.client, ServiceMap(services))

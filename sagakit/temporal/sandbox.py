@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.converter import DataConverter, StorageDriverStoreContext
@@ -12,31 +12,38 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from temporalio.workflow import Info
 
 from sagakit.saga import Saga
+from sagakit.temporal.compiled import CompiledModules
 
 PASSED_THROUGH = ("sagakit", "aggregates", "opentelemetry", "pydantic", "uuid_utils")
 
 
 def workflow_runner(converter: DataConverter, sagas: Iterable[type[Saga]]) -> SandboxedWorkflowRunner:
     """Make the sandbox of some sagas: pure modules are passed through, since loading them per instance costs milliseconds."""
-    of_events = {event.__module__.partition(".")[0] for saga in sagas for event in (saga.starts_on, *saga.expects)}
+    of_events = {event.__module__ for saga in sagas for event in (saga.starts_on, *saga.expects, *saga.asks)}
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH, *of_events)
-    if converter.payload_codec is None and converter.external_storage is None:
-        return _ContextlessRunner(restrictions=restrictions)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
+    is_asked = converter.payload_codec is not None or converter.external_storage is not None
+    return _Runner(restrictions=restrictions, is_asked_for_contexts=is_asked)
 
 
 @dataclass(frozen=True)
-class _ContextlessRunner(SandboxedWorkflowRunner):
+class _Runner(SandboxedWorkflowRunner):
+    """Makes each saga a sandbox of its own, from modules that are compiled once (ADR 29)."""
+
+    is_asked_for_contexts: bool = True
+    compiled: CompiledModules = field(default_factory=CompiledModules)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        with self.compiled.used():
+            instance = super().create_instance(det)
+        return instance if self.is_asked_for_contexts else _Contextless(instance)
+
+
+class _Contextless(WorkflowInstance):
     """Tells of no payload what it belongs to: only a codec or a storage would want to know.
 
     The SDK asks several times per payload, each time by code run in the sandbox: a tenth of a busy worker's time.
     """
 
-    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _Contextless(super().create_instance(det))
-
-
-class _Contextless(WorkflowInstance):
     def __init__(self, inner: WorkflowInstance) -> None:
         self._inner = inner
 

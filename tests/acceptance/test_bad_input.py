@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there(system: System) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("send", "fly_away", "x"), "no command called 'fly_away'; known: authorise_payment"),
+        (("send", "fly_away", "x"), "no command called 'fly_away'; known: accept_return, answer_payment, authorise_payment"),
         (("send", "place_order", "x", "--data", "{"), "--data is not JSON"),
         (("send", "place_order", "x", "--data", "[1]"), "--data is not a JSON object"),
         (("send", "place_order", "x", "--data", "[" * 100_000), "--data is not JSON"),
@@ -100,6 +100,8 @@ def test_a_file_that_is_not_there(system: System) -> None:
         (("start", "--service", "orders"), "the in-process bus needs all services in one process"),
         (("start", "--role", "dance"), "there is no role dance"),
         (("sagas", "list", "--status", "sad"), "no saga status 'sad'"),
+        (("sagas", "skip", "order-fulfilment/1"), "a decision needs a reason: say --reason TEXT"),
+        (("sagas", "supply", "order-fulfilment/1", "--reason", "r", "--result", "{"), "--result is no result of a step"),
         (("demo", "--decline-over", "much"), "--decline-over much: expected an amount"),
         (("--app", "no.such", "doctor"), "there is no module 'no'"),
     ],
@@ -107,6 +109,12 @@ def test_a_file_that_is_not_there(system: System) -> None:
 def test_a_command_line_that_does_not_fit(system: System, temporal_binary: Path, args: tuple[str, ...], says: str) -> None:
     system.settings["SAGAKIT_TEMPORAL_BINARY"] = str(temporal_binary)
     assert says in _refused(system, *args)
+
+
+def test_a_saga_that_is_not_there(system: System, temporal_address: str) -> None:
+    system.settings["TEMPORAL_ADDRESS"] = temporal_address
+    message = _refused(system, "sagas", "retry", "order-fulfilment/nobody", "--reason", "r")
+    assert message == "error: there is no saga 'order-fulfilment/nobody'; `sagas list` names them"
 
 
 def test_all_wrong_settings_at_once(system: System) -> None:

@@ -58,7 +58,7 @@ def test_an_order_at_a_version_and_at_a_time_and_what_changed(system: System) ->
     )
     assert first["cause"] == {"id": None, "kind": "none"}
     assert {change["path"]: change["after"] for change in system.json("diff", "order", "1", "0", "2")} == {
-        "version": 2, "status": "completed", "total": "5.00"
+        "version": 2, "status": "completed", "total": "5.00", "lines.1": {"product": "a", "quantity": 2, "unit_price": "2.50"},
     }  # fmt: skip
     assert "open" in system.run("diff", "order", "1", "1", "2").stdout
     for args, says in (

@@ -23,6 +23,7 @@ def _text(payload: dict[str, Any]) -> Any:
 
 
 def test_one_completed_and_one_compensated_order(embedded: System) -> None:
+    embedded.settings["SAGAKIT_TRACE_URL"] = "http://127.0.0.1:16686/trace/{trace_id}"
     worker = embedded.start()
     try:
         embedded.summary("import", str(SAMPLE), "--decline-over", "350")
@@ -44,6 +45,11 @@ def test_one_completed_and_one_compensated_order(embedded: System) -> None:
             ["reserve_stock", "authorise_payment", "void_payment", "release_stock", "cancel_order"],
             "compensated",
         )
+        order = completed.removeprefix("order-fulfilment/")
+        trace_id = embedded.json("trace", order)[0]["trace_id"]
+        details = _details(ui, {"workflowId": completed})
+        assert f"Trace [{trace_id}](http://127.0.0.1:16686/trace/{trace_id})\n" in details
+        assert f"| `authorise_payment` | `payment-{order}` |" in details
     finally:
         assert end(worker) == 0
 

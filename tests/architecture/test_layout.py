@@ -15,7 +15,7 @@ import pytest
 import sagakit
 from sagakit import Aggregate, Projection, Saga
 from sagakit.reactions import Reaction
-from worker.services import BANK, RENEWALS, SERVICES
+from worker.services import BANK, RENEWALS, SERVICES, TRIPS
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [
@@ -47,7 +47,7 @@ def test_the_list_of_services_is_complete(folder: str, base: type, attribute: st
         for _, member in inspect.getmembers(importlib.import_module(f"{folder}.{path.stem}"), inspect.isclass)
         if issubclass(member, base) and member is not base
     }
-    listed = {member for service in (*SERVICES, *BANK, *RENEWALS) for member in getattr(service, attribute)}
+    listed = {member for service in (*SERVICES, *BANK, *RENEWALS, *TRIPS) for member in getattr(service, attribute)}
     assert written == listed, "one line in worker/services.py is missing, or one too many"
 
 
@@ -61,7 +61,7 @@ def test_the_list_of_services_has_every_reaction() -> None:
         for _, member in inspect.getmembers(importlib.import_module(f"{folder}.{path.stem}"))
         if isinstance(member, Reaction)
     }
-    listed = {reaction for service in (*SERVICES, *BANK, *RENEWALS) for reaction in service.reactions}
+    listed = {reaction for service in (*SERVICES, *BANK, *RENEWALS, *TRIPS) for reaction in service.reactions}
     assert written == listed, "one line in worker/services.py is missing, or one too many"
 
 
@@ -80,7 +80,7 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_public_names_are_pinned() -> None:
     assert sagakit.__all__ == [
         "Aggregate", "Command", "DomainError", "Event", "ForeignService", "Identifier", "Personal", "Projection", "RecordedEvent", "Saga", "Service",
-        "applies", "handles", "projects", "reaction", "upcasts",
+        "applies", "handles", "projects", "reaction", "schedule", "upcasts",
     ]  # fmt: skip
     assert all(hasattr(sagakit, name) for name in sagakit.__all__)
 
@@ -117,19 +117,19 @@ def test_workflows_load_in_the_sandbox_without_pass_through() -> None:
     code = (
         "import asyncio; from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions\n"
         "from temporalio import workflow\n"
-        "from worker.services import BANK, RENEWALS, SERVICES\n"
+        "from worker.services import BANK, RENEWALS, SERVICES, TRIPS\n"
         "runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules('pydantic', 'pydantic_core',"
         " 'opentelemetry', 'uuid_utils', 'annotated_types', 'typing_inspection'))\n"
         "async def prepare():\n"
-        "    for service in (*SERVICES, *BANK, *RENEWALS):\n"
+        "    for service in (*SERVICES, *BANK, *RENEWALS, *TRIPS):\n"
         "        for saga in service.sagas:\n"
         "            runner.prepare_workflow(workflow._Definition.must_from_class(saga)); print(saga.__name__)\n"
         "asyncio.run(prepare())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.stdout.split() == [saga.__name__ for service in (*SERVICES, *BANK, *RENEWALS) for saga in service.sagas], (
-        done.stderr[-2000:]
-    )
+    assert done.stdout.split() == [
+        saga.__name__ for service in (*SERVICES, *BANK, *RENEWALS, *TRIPS) for saga in service.sagas
+    ], done.stderr[-2000:]
 
 
 def test_the_wheel_holds_sagakit_alone_and_its_console_script(tmp_path: Path) -> None:

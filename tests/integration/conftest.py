@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from sagakit.system import OpenService
+from sagakit.temporal.plugin import connect
 from tests.support.counted import CountedRow
 from tests.support.stores import open_counting
 
@@ -22,3 +24,8 @@ async def service(counting: OpenService) -> OpenService:
     """The counters, with the read model that the tests of consumers write to."""
     await counting.tables.create([CountedRow])
     return counting
+
+
+@pytest.fixture
+async def client(temporal_address: str) -> Client:
+    return await connect(temporal_address, "default")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,6 @@ async def test_every_failure_of_an_order_ends_right_g4(stage: Stage) -> None:
         said = [call.command for call in scenario.played.calls if call.effect == "done"]
         assert ("cancel_order" in said) == (scenario.played.status == "compensated")
     await _is_drawn_as_it_is(stage, OrderFulfilment, ORDER, scenarios, "order-sagas.md")
-    print(f"{len(scenarios)} failures of order_fulfilment: {Counter(s.played.status for s in scenarios)}")
 
 
 async def test_every_failure_of_a_return_ends_right_g4(stage: Stage) -> None:
@@ -66,10 +64,9 @@ async def test_every_failure_of_a_transfer_leaves_the_money_in_one_place_g4(stag
         assert (("reject_transfer", "done") in effects) == (scenario.played.status == "compensated")
     assert any(s.played.was_parked for s in scenarios)
     await _is_drawn_as_it_is(stage, MoneyTransfer, TRANSFER, scenarios, "money-transfer.md")
-    print(f"{len(scenarios)} failures of money_transfer: {Counter(s.played.status for s in scenarios)}")
 
 
-async def _is_drawn_as_it_is(stage: Stage, saga: type[Saga], event: Event, scenarios: list[Scenario], document: str) -> None:
+async def _is_drawn_as_it_is(stage: Stage, saga: type[Saga], event: Event, scenarios: Sequence[Scenario], document: str) -> None:
     """The diagram in the document is what these rehearsals show: `make diagrams` renews it."""
     drawing = diagram_of(event.event_name, await stage.play(saga, event), scenarios)
     text = (DOCS / document).read_text()

@@ -103,6 +103,16 @@ async def test_a_refusal_is_remembered_for_its_attempt_only_g4(participant: Part
     assert await participant.effects() == DONE
 
 
+async def test_what_is_done_is_not_done_again_by_the_attempt_that_a_person_wants_g1(participant: Participant) -> None:
+    """The rest of a batch was refused; of this item the outcome is there, of its undo as well."""
+    await participant.do()
+    assert (await participant.do(attempt=1)).done == (await participant.do(attempt=2)).done == 1
+    assert await participant.effects() == DONE
+    await participant.undo()
+    assert (await participant.send(is_undo=True, attempt=1)).done == 1
+    assert await participant.effects() == UNDONE
+
+
 async def test_looking_up_does_nothing_and_a_late_do_is_refused_g4(participant: Participant) -> None:
     with pytest.raises(ApplicationError) as refused:
         await participant.do(only_if_done=True)

@@ -23,7 +23,7 @@ from sagakit.telemetry import span_context
 from tests.support.echoes import LISTENERS, WAREHOUSE, ParcelPacked, Valley, answer_the_parcel
 from tests.support.foreign_publisher import TRACE, publish
 from tests.support.node_participant import Node
-from tests.support.reacting import NO_CLIENT, log, parked, refused, running
+from tests.support.running import NO_CLIENT, log, parked, refused, running
 from tests.support.waiting import until
 
 Publisher = Callable[[str], Awaitable[None]]

@@ -34,9 +34,9 @@ async def stage(temporal_binary: Path) -> AsyncIterator[Stage]:
 
 
 def _sail(
-    stage: Stage, saga: type[Saga], plan: str, faults: dict[int, Fault] | None = None
+    stage: Stage, saga: type[Saga], plan: str, faults: dict[int, Fault] | None = None, *, cancelled_at: int = 0
 ) -> AbstractAsyncContextManager[Sailing]:
-    return sailing(stage, SERVICES, saga, plan, faults)
+    return sailing(stage, SERVICES, saga, plan, faults, cancelled_at=cancelled_at)
 
 
 def _took(runs: list[Any]) -> timedelta:
@@ -132,6 +132,21 @@ async def test_a_question_is_answered_in_a_later_run_g4(stage: Stage) -> None:
         assert (await voyage.handle.result()).status == "completed"
         assert voyage.done() == ["a", "stay", "b"]
         assert (await voyage.executions.look(voyage.handle.id)).status == "completed"
+
+
+@pytest.mark.parametrize(("names", "refused"), [("b", 2), ("b,c", 3)])
+async def test_a_cancellation_beside_a_refusal_that_the_author_catches_is_not_lost_g4(
+    stage: Stage, names: str, refused: int
+) -> None:
+    async with _sail(stage, LongVoyage, f"leg:a spare:{names} pivot", {refused: "refused"}) as voyage:
+        assert (await voyage.handle.result()).status == "completed"
+        assert "instead" in voyage.done()
+    async with _sail(stage, LongVoyage, f"leg:a spare:{names} pivot", {refused: "refused"}, cancelled_at=2) as voyage:
+        result = await voyage.handle.result()
+        assert (result.status, result.reason) == ("compensated", "cancelled")
+        assert {"instead", "pivot"}.isdisjoint(voyage.done())
+        assert voyage.undone()[-1] == "a"
+        assert await _replays(await voyage.runs()) == {""}
 
 
 @pytest.mark.parametrize("by", ["temporal", "person"])

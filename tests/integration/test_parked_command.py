@@ -188,7 +188,7 @@ async def test_what_is_asked_for_wrongly_ends_in_one_sentence(place: Place) -> N
         assert f"error: no event 'no-id' waits at {consumer.name}" in answer
     for args in (["retry", consumer.name, str(bad.id)], ["retry-all"], ["drop", consumer.name, str(bad.id)]):
         assert "--reason" in await place.run(*args, code=2)
-        assert "needs an actor and a reason" in await place.run(*args, "--reason", "  ", code=2)
+        assert "a decision needs a reason" in await place.run(*args, "--reason", "  ", code=2)
     assert await waiting(place.opened) == [("counter-a", 1, "parked", 1)]
 
 

@@ -19,7 +19,7 @@ from sagakit.system import OpenService
 from sagakit.temporal.plugin import connect
 from sagakit.testing import given_event
 from tests.support.echoes import CIRCLE, HILLS, LISTENERS, VALLEYS, WAREHOUSE, Answer, ParcelPacked, Shout, answer_the_parcel
-from tests.support.reacting import log, parked, running
+from tests.support.running import log, parked, running
 from tests.support.stores import open_counting
 from tests.support.waiting import until
 

@@ -15,12 +15,9 @@ from aggregates.order import Order, OrderLine, PlaceOrder
 from aggregates.payment import Payment
 from sagakit import Service
 from sagakit.repository import Context
-from sagakit.runtime import Runtime
-from sagakit.service import ServiceMap
-from sagakit.settings import load_settings
 from sagakit.steps import SagaResult
-from sagakit.system import System
 from sagakit.temporal.plugin import connect
+from tests.support.running import running
 from tests.support.waiting import until
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -36,16 +33,12 @@ async def test_its_saga_and_its_read_model_do_what_they_say(
     monkeypatch.syspath_prepend(str(tmp_path))
     take_money = importlib.import_module("readme_saga").TakeMoney
     per_country = importlib.import_module("readme_read_model")
-    services = ServiceMap(
-        [
-            Service("orders", aggregates=(Order,), projections=(per_country.OrdersPerCountry,), sagas=(take_money,)),
-            Service("payments", aggregates=(Payment,)),
-        ]
-    )
+    services = [
+        Service("orders", aggregates=(Order,), projections=(per_country.OrdersPerCountry,), sagas=(take_money,)),
+        Service("payments", aggregates=(Payment,)),
+    ]
     client = await connect(fresh_temporal, "default")
-    async with System(load_settings(data=tmp_path / "data"), services) as system:
-        runtime = Runtime(system, client)
-        await runtime.start()
+    async with running(services, tmp_path / "data", client=client) as system:
         for number, country in (("1", "France"), ("2", "France"), ("3", "Japan")):
             line = OrderLine(product="tea", quantity=2, unit_price=Decimal("2.50"))
             placed_at = datetime(2010, 12, 1, 8)  # noqa: DTZ001 a shop's own clock
@@ -65,4 +58,3 @@ async def test_its_saga_and_its_read_model_do_what_they_say(
         await until(captured, "the saga to take the money")
         handle = client.get_workflow_handle("take-money/1", result_type=SagaResult)
         assert (await handle.result()).status == "completed"
-        await runtime.drain()

@@ -34,7 +34,7 @@ from sagakit.system import System
 from tests.support.command_line import run_command
 from tests.support.counted import Counted, CountedRow
 from tests.support.echoes import WAREHOUSE, Answer, Answered, ParcelPacked, Valley
-from tests.support.reacting import NO_CLIENT
+from tests.support.running import NO_CLIENT
 from tests.support.shop import Add, Added, Counter, Gain, Gained, Hoard, Note
 from tests.support.waiting import until
 

@@ -81,4 +81,3 @@ async def test_every_failure_ends_right_and_is_drawn_as_it_is_g4(stage: Stage) -
     drawing = diagram_of("subscription.begun", await stage.play(SubscriptionRenewal, SUBSCRIPTION), scenarios)
     text = DOCUMENT.read_text()
     assert in_document(text, "subscription-renewal", drawing) == text
-    print(f"{len(scenarios)} failures of subscription_renewal end right")

@@ -17,14 +17,12 @@ from aggregates.payment import Payment
 from aggregates.shipment import Shipment
 from aggregates.stock import SeedStock, Stock
 from sagakit.errors import InvalidInput
-from sagakit.repository import Context, Repository
-from sagakit.runtime import Runtime
-from sagakit.service import ServiceMap
-from sagakit.settings import load_settings
+from sagakit.repository import Context
 from sagakit.steps import SagaResult, Wish
 from sagakit.system import System
 from sagakit.temporal.executions import Executions
-from sagakit.temporal.plugin import connect
+from tests.support.gatekeeper import Gatekeeper
+from tests.support.running import running
 from tests.support.waiting import until
 from worker.rehearsals import NOON
 from worker.services import SERVICES
@@ -33,41 +31,10 @@ STEPS = ("reserve_stock", "authorise_payment", "ship_order", "capture_payment", 
 BEHIND_PIVOT = ("capture_payment", "complete_order")
 
 
-class Gatekeeper:
-    """Holds one command back until it is let through."""
-
-    def __init__(self, command: str) -> None:
-        self.command, self.reached, self.is_open = command, asyncio.Event(), asyncio.Event()
-        self.passed = asyncio.Event()
-
-    def stand_before(self, repository: Repository) -> None:
-        handle = repository.handle
-
-        async def guarded(aggregate: Any, command: Any, context: Any) -> Any:
-            if command.command_name == self.command:
-                self.reached.set()
-                await self.is_open.wait()
-            try:
-                return await handle(aggregate, command, context)
-            finally:
-                if command.command_name == self.command:
-                    self.passed.set()
-
-        repository.handle = guarded  # type: ignore[method-assign]
-
-
-@pytest.fixture
-async def client(temporal_address: str) -> Client:
-    return await connect(temporal_address, "default")
-
-
 @pytest.fixture
 async def system(tmp_path: Path, client: Client) -> AsyncIterator[System]:
-    async with System(load_settings(data=tmp_path), ServiceMap(SERVICES)) as system:
-        runtime = Runtime(system, client)
-        await runtime.start()
+    async with running(SERVICES, tmp_path, client=client) as system:
         yield system
-        await runtime.drain()
 
 
 @pytest.mark.parametrize("way", ["resume", "compensate"])

@@ -244,6 +244,6 @@ def test_pauses_grow_to_a_minute_and_differ() -> None:
     patience, now = Patience(100, 0.2), time.time()
     pauses = [patience.after(attempts, ValueError())[1] - now for attempts in (1, 2, 3, 9, 50, 99)]
     assert 0.1 < pauses[0] < 0.3 < pauses[2] < 1.2
-    assert all(40 < pause < 80 for pause in pauses[3:])
+    assert all(35 < pause < 80 for pause in pauses[3:])  # 0.7 * 51.2 s is the shortest, 1.3 * 60 s the longest
     assert len({patience.after(5, ValueError())[1] - now for _ in range(9)}) > 1
     assert patience.after(100, ValueError()) == ("parked", 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,19 +10,20 @@ from temporalio.client import WorkflowHistory
 
 from sagakit.service import ServiceMap
 from sagakit.temporal.gate import Gate
-from tests.replay.record import HISTORIES, WAYS
-from worker.services import BANK, SERVICES
+from tests.replay.record import FAST_WAYS, HISTORIES, WAYS
+from worker.services import BANK, RENEWALS, SERVICES, TRIPS
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
 
 
 def test_every_way_is_recorded_g7() -> None:
-    assert {path.stem for path in RECORDED} >= WAYS.keys(), "run: make record-histories"
+    assert {path.stem for path in RECORDED} >= {*WAYS, *FAST_WAYS}, "run: make record-histories"
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-async def test_a_recorded_saga_takes_the_way_it_took_g7(path: Path) -> None:
-    replayed = await Gate(ServiceMap((*SERVICES, *BANK))).replay(
-        WorkflowHistory.from_json(path.stem, path.read_text()), is_open=True
-    )
+@pytest.mark.parametrize("fast", [False, True], ids=["ordinary", "fast"])
+async def test_a_recorded_saga_takes_the_way_it_took_whatever_the_setting_is_now_g7(path: Path, *, fast: bool) -> None:
+    """Where it may try fast steps, it was told at its start."""
+    services = ServiceMap([replace(service, fast_steps=fast) for service in (*SERVICES, *BANK, *RENEWALS, *TRIPS)])
+    replayed = await Gate(services).replay(WorkflowHistory.from_json(path.stem, path.read_text()), is_open=True)
     assert replayed.why == ""

@@ -72,6 +72,11 @@ class Sender:
     def stop(self) -> None:
         self._is_stopping = True
 
+    async def send_again(self) -> None:
+        """Send all of it once more, as `replay` does, and as often as it takes; only once it has stopped."""
+        self._waiting, self.confirmed = self.confirmed, []
+        await asyncio.wait_for(self.run(), 60)
+
     async def goes_on(self, more: int = 100, seconds: float = 10) -> None:
         """Wait until so many more are confirmed."""
         goal = len(self.confirmed) + more

@@ -6,10 +6,20 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from aggregates.order import CancelOrder, CompleteOrder, OrderLine, PlaceOrder
-from aggregates.order_return import CloseReturn, OpenReturn, ReturnLine
-from aggregates.payment import AuthorisePayment, CapturePayment, RefundPayment, VoidPayment
-from aggregates.shipment import ShipOrder, ShippedLine
+from aggregates.order import (
+    AcceptReturn,
+    CancelOrder,
+    CompleteOrder,
+    DropLines,
+    NoteDispatch,
+    OrderLine,
+    PlaceOrder,
+    RequestCancellation,
+    ReturnedLine,
+)  # fmt: skip
+from aggregates.order_return import CloseReturn, OpenReturn, RefuseReturn, ReturnLine
+from aggregates.payment import AnswerPayment, AuthorisePayment, CapturePayment, RefundPayment, RequestPayment, VoidPayment
+from aggregates.shipment import ConfirmDelivery, OpenClaim, ShipOrder, ShippedLine
 from aggregates.stock import ReleaseStock, ReserveStock, RestockProduct, SeedStock
 from sagakit.log import read_to_head
 from sagakit.messages import RecordedEvent
@@ -40,6 +50,20 @@ COMMANDS = (
     ReleaseStock(product="p", order_id="1", line=1),
     RestockProduct(product="p", return_id="C1", line=1, quantity=1),
     ShipOrder(order_id="1", country="France", lines=_GOODS),
+    AcceptReturn(order_id="1", return_id="C1", lines=(ReturnedLine(product="p", quantity=1, unit_price=Decimal("2.50")),)),
+    PlaceOrder(order_id="3", country="France", placed_at=AT, lines=(_LINE, _LINE), may_ship_in_part=True, awaits_delivery=True),
+    DropLines(order_id="3", lines=(1,)),
+    RequestCancellation(order_id="3", reason="bought elsewhere"),
+    NoteDispatch(order_id="3"),
+    OpenReturn(return_id="C3", country="France", placed_at=AT, lines=(_BACK,), order_id="3"),
+    RefuseReturn(return_id="C3", reason="nothing of it has arrived"),
+    RequestPayment(payment_id="3", amount=Decimal(9)),
+    VoidPayment(payment_id="3"),
+    AnswerPayment(payment_id="3", is_authorised=True),
+    RequestPayment(payment_id="4", amount=Decimal(9)),
+    AnswerPayment(payment_id="4", is_authorised=True),
+    OpenClaim(order_id="1"),
+    ConfirmDelivery(order_id="1"),
 )
 
 

@@ -80,6 +80,8 @@ class FaultySaga(Saga, starts_on=Begun, key="run"):
             await self.step(Do(part=f"{begun.run}-{name}", fail=begun.fail), undo=Undo(part=f"{begun.run}-{name}"))
         if begun.fail == "python":
             raise KeyError("a mistake in the saga itself")
+        if begun.fail == "no-pivot":
+            return
         if begun.fail == "wait":
             await workflow.wait_condition(lambda: False)
         await self.step(Do(part=f"{begun.run}-pivot", fail=begun.fail), pivot=True)

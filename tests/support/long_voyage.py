@@ -9,6 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from sagakit import Saga, Service
+    from sagakit.errors import StepRefused
     from sagakit.steps import StepReply
     from tests.support.voyage import Book, CalledOff, Embark, Embarked, Permit, Told, Unbook, Voyage
 
@@ -38,6 +39,14 @@ class _Sailing(Saga, starts_on=Embarked, key="voyage"):
     async def _refused(self, _: str) -> None:
         """A step that the test's fault refuses."""
         await self.step(Book(leg=f"{self._voyage}-refused"))
+
+    async def _spare(self, names: str) -> None:
+        """Side by side, or one alone; and something else instead, where one is refused."""
+        legs = [self._leg(name) for name in names.split(",")]
+        try:
+            await (self.together(*legs) if len(legs) > 1 else legs[0])
+        except StepRefused:
+            await self._leg("instead")
 
     async def _side(self, names: str) -> None:
         """Side by side, each there and back."""

@@ -102,12 +102,15 @@ async def sailing(
     *,
     workflow_id: str = "",
     voyage: str = "",
+    cancelled_at: int = 0,
 ) -> AsyncIterator[Sailing]:
-    """Begin a saga with its worker."""
+    """Begin a saga with its worker; cancel it while the step of this number is on its way."""
     voyage = voyage or uuid.uuid4().hex[:8]
     workflow_id = workflow_id or f"{saga.saga_name}/{voyage}"
 
-    async def on_call(_: int) -> None: ...
+    async def on_call(number: int) -> None:
+        if number == cancelled_at:
+            await stage.client.get_workflow_handle(workflow_id).cancel()
 
     cast = Participants(faults or {}, on_call)
     sagas = [saga for service in services for saga in service.sagas]

@@ -144,7 +144,9 @@ class VoyageSaga(
         book, unbook = leg(names[0])
         await self.step(book, undo=unbook)
         if "together" in plan:
-            await self.together(*(self.step(book, undo=unbook) for book, unbook in (leg("b"), leg("c"))))
+            kind = "sticky-" if "sticky-pair" in plan else ""
+            pair = (leg(f"{kind}b"), leg(f"{kind}c"))
+            await self.together(*(self.step(book, undo=unbook) for book, unbook in pair))
         if "news" in plan:
             told = await self.expect(Told, match=lambda told: told.news != "chatter", within=timedelta(days=14))
             if told.news == "storm":
@@ -158,7 +160,8 @@ class VoyageSaga(
                 raise Refused("stayed")
         if "unserved" in plan:
             await self.step(Unknown(leg="x"))
-        await self.step(leg("pivot")[0], pivot=True)
+        pivots = ["pivot", "pivot-too"] if "pair-pivot" in plan else ["pivot"]
+        await self.step([leg(name)[0] for name in pivots], pivot=True)
         if "compensable-behind-pivot" in plan:
             book, unbook = leg("d")
             await self.step(book, undo=unbook)

@@ -61,7 +61,8 @@ def test_the_document_names_every_event_once_under_its_service(tmp_path: Path) -
         assert message["headers"]["allOf"][1]["properties"]["schema_version"] == {"const": version}
     assert len(document["components"]["messages"]) == len(RECORDED)
     assert document["channels"]["shipping.events"]["parameters"]["subscription"]["examples"] == [
-        "reporting.projection.product_sales"
+        "orders.saga.order-fulfilment",
+        "reporting.projection.product_sales",
     ]
     assert {operation["action"] for operation in document["operations"].values()} == {"send"}
     assert _dangling(document, document) == []

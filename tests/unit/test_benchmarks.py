@@ -16,8 +16,9 @@ from benchmarks.databases import Postgres
 from benchmarks.delivery import rows as delivery_rows
 from benchmarks.delivery.domain import services
 from benchmarks.machine import foreign_share
-from benchmarks.measure import Better, Result, Row, Scale, Sides, ratio, run
+from benchmarks.measure import Better, NotMeasured, Result, Row, Scale, Sides, not_measured, ratio, run
 from benchmarks.results import put_section, table, write_json
+from benchmarks.sagas import rows as saga_rows
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,45 @@ def test_the_section_delivery_has_every_row_with_its_must(tmp_path: Path) -> Non
     assert musts == [0.70, 0.70, 8, 8, 1 / 2.5, 12, 1.0, 0.8, 3, 0.90]
     assert len({(row.name, row.against) for row in rows}) == len(rows)
     assert all(row.aim is None or row.must is not None for row in rows)
+
+
+def test_the_section_sagas_has_every_row_with_its_must(tmp_path: Path) -> None:
+    rows = saga_rows.rows(Bench(Postgres("postgresql://nowhere"), tmp_path, Scale()))
+    assert [row.must for row in rows if row.must is not None] == [0.85, 0.85, 1.4, 1.4, 1 / 1.2, 1.0, 1 / 1.2, 1.8, 1.8]
+    assert len({(row.name, row.against) for row in rows}) == len(rows)
+    assert sum(row.against.startswith("DBOS") for row in rows) == 3
+
+
+async def test_a_row_that_cannot_be_measured_says_so_and_is_no_miss() -> None:
+    @asynccontextmanager
+    async def prepare() -> AsyncIterator[Sides]:
+        raise NotMeasured("there is no Go")
+        yield
+
+    row = Row("row", "peer", "a second", "higher", 2, 3, prepare)
+    with pytest.raises(NotMeasured) as raised:
+        await run(row, 3, lambda: None)
+    result = not_measured(row, raised.value)
+    assert result.verdict == "not measured"
+    assert "not measured: there is no Go" in table([result], [])
+
+
+async def test_a_row_may_have_fewer_rounds_and_one_round_has_no_warm_up() -> None:
+    measured: list[int] = []
+
+    async def side() -> float:
+        measured.append(1)
+        return 1.0
+
+    @asynccontextmanager
+    async def prepare() -> AsyncIterator[Sides]:
+        yield Sides(side, side, note=lambda: f"after {len(measured)}")
+
+    for rounds, expected in ((None, 16), (3, 8), (1, 2)):
+        measured.clear()
+        row = Row("row", "peer", "a second", "higher", None, None, prepare, "both", rounds)
+        found = await run(row, 7, lambda: None)
+        assert (len(measured), row.measurements(7), found.note) == (expected, expected, f"both; after {expected}")
 
 
 def test_consumers_of_two_rows_have_names_of_their_own_and_their_partitions() -> None:

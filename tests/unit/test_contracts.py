@@ -17,7 +17,7 @@ from sagakit.schemas import faults
 from sagakit.service import ServiceMap
 from sagakit.upcasting import Upcaster
 from tests.support.command_line import run_command
-from worker.services import BANK, RENEWALS, SERVICES
+from worker.services import BANK, RENEWALS, SERVICES, TRIPS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,12 @@ def test_the_change_of_a_demo_event_names_everybody_it_reaches() -> None:
 
 @pytest.mark.parametrize(
     ("name", "services"),
-    [("contracts.lock.json", SERVICES), ("contracts.bank.lock.json", BANK), ("contracts.renewals.lock.json", RENEWALS)],
+    [
+        ("contracts.lock.json", SERVICES),
+        ("contracts.bank.lock.json", BANK),
+        ("contracts.renewals.lock.json", RENEWALS),
+        ("contracts.trips.lock.json", TRIPS),
+    ],
 )
 def test_the_committed_lock_is_the_code_and_is_written_the_same_again(
     tmp_path: Path, name: str, services: tuple[Service, ...]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from sagakit.cli.saga_diagram import _wanted
 from sagakit.errors import InvalidInput
 from sagakit.service import ServiceMap
-from sagakit.temporal.diagram import diagram_of, in_document
-from sagakit.testing import Call, Played, Scenario
+from sagakit.temporal.diagram import diagram_of, drawn, in_document
+from sagakit.testing import Call, Played, Rehearsal, Scenario
 from tests.support.command_line import run_command
+from worker.rehearsals import REHEARSALS, TRIPS
 from worker.services import SERVICES
 
 
@@ -57,6 +59,33 @@ def test_what_was_seen_is_drawn() -> None:
     }
     assert '    pivot_pay__pivot_{{"pay (pivot)"}}:::pivot' in lines
     assert '    wait_waits_for_trip_agreed>"waits for trip.agreed"]:::wait' in lines
+
+
+class _Stage:
+    """Shows what is given here for each rehearsal, and all going well otherwise."""
+
+    def __init__(self, shown: dict[Rehearsal, list[Scenario]]) -> None:
+        self.shown = shown
+
+    async def play(self, *_: object, **__: object) -> Played:
+        return WELL
+
+    async def rehearse(self, rehearsal: Rehearsal, *_: object) -> list[Scenario]:
+        return self.shown[rehearsal]
+
+
+async def test_several_rehearsals_of_a_saga_are_one_drawing() -> None:
+    told = _played("compensated", [*BOOKED, _step(3, "say_why", "retriable")], (), ((2, "`trip.agreed`"),))
+    scenarios = [Scenario(3, "pay", "refused", REFUSED), Scenario(2, "book_hotel", "silent", told)]
+    one, other, _ = TRIPS
+    drawing = await drawn(_Stage({one: scenarios[:1], other: scenarios[1:]}), one, other)  # type: ignore[arg-type]
+    assert drawing == diagram_of("trip.requested", WELL, scenarios)
+    assert drawing != await drawn(_Stage({one: scenarios[:1]}), one)  # type: ignore[arg-type]
+
+
+def test_no_rehearsal_of_a_list_is_left_out() -> None:
+    assert _wanted(None, "worker.rehearsals:TRIPS") == {"trip-booking": list(TRIPS)}
+    assert _wanted(None, "worker.rehearsals") == {one.saga.saga_name: [one] for one in REHEARSALS}
 
 
 def test_a_document_takes_a_diagram_between_its_markers_and_only_there() -> None:

@@ -105,6 +105,19 @@ def test_the_saga_of_the_money_transfer_document_is_the_one_that_runs() -> None:
     assert block in (ROOT / "workflows/money_transfer.py").read_text()
 
 
+def test_the_code_of_the_isolation_document_is_that_of_its_tested_examples() -> None:
+    """But for white space: the formatter has moved what is inside a class to the left."""
+    examples = [_dense(path.read_text()) for path in sorted((ROOT / "tests/support/isolation").glob("*.py"))]
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/isolation.md").read_text(), re.DOTALL)
+    assert len(blocks) == 8
+    for block in blocks:
+        assert any(_dense(block) in example for example in examples), block
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split())
+
+
 def test_the_settings_table_is_the_settings() -> None:
     text = (ROOT / "docs/running.md").read_text()
     for name, field in Settings.model_fields.items():

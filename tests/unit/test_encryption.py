@@ -62,6 +62,17 @@ async def test_a_changed_payload_is_refused(part: str) -> None:
         await codec(OLD, NEW).decode([sealed])
 
 
+async def test_the_runs_of_one_schedule_are_one_workflow_and_no_other_is() -> None:
+    """Temporal hands the result of a run to the next (it would stop every schedule)."""
+    daily, at = "gates.schedule.daily", "2026-03-25T06:30:00Z"
+    (payload,) = await codec(workflow=f"{daily}-{at}").encode([PLAIN])
+    for same in (daily, f"{daily}-2026-03-26T06:30:00Z", f"{daily}-2026-03-26T06:30:00.25Z"):
+        assert await codec(workflow=same).decode([payload]) == [PLAIN]
+    for other in (f"gates.schedule.weekly-{at}", f"{daily}-x", f"{daily}/{at}", f"day-saga/{daily}-{at}"):
+        with pytest.raises(UnreadablePayload, match="it is not decrypted"):
+            await codec(workflow=other).decode([payload])
+
+
 async def test_one_sagas_payload_is_not_read_in_another_saga_or_namespace() -> None:
     (sealed,) = await codec().encode([PLAIN])
     with pytest.raises(UnreadablePayload, match="of the workflow 'order/1' was found in 'order/2'"):

@@ -21,10 +21,9 @@ def _raising(error: BaseException) -> Callable[[], Awaitable[None]]:
 
 @pytest.mark.parametrize("is_verbose", [False, True])
 def test_the_unexpected_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_verbose: bool
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, *, is_verbose: bool
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(), "level", logging.INFO if is_verbose else logging.WARNING)
-    logging.getLogger().manager._clear_cache()
+    caplog.set_level(logging.INFO if is_verbose else logging.WARNING)
     with pytest.raises(typer.Exit) as raised:
         runs(_raising(KeyError("x[y]")))()
     assert raised.value.exit_code == 1

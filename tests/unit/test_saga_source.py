@@ -16,6 +16,8 @@ from sagakit.saga import Saga
 from sagakit.saga_source import Report, check_source
 from sagakit.service import ServiceMap
 from tests.support.command_line import run_command
+from tests.support.errands import Begun, ErrandSaga, PickDone, PickNoLongerWanted, PickWanted
+from tests.support.errands import Note as NotePlace
 from tests.support.shop import Note
 from tests.support.voyage import Book, Embarked, Permit, Tell, Told, Unbook
 from worker.services import SERVICES
@@ -264,6 +266,22 @@ def test_what_cannot_be_followed_is_not_proven_and_says_why(saga: type[Saga], wh
     report = check(saga)
     assert report.verdict == "not proven", report
     assert any(why in finding.what for finding in report.findings), report
+
+
+class AskingTooLate(ErrandSaga, starts_on=Begun, key="errand", asks=(PickWanted,), expects={PickDone: "errand"}):
+    async def run(self, begun: Begun) -> None:
+        await self.step(NotePlace(errand=begun.errand, place=""), pivot=True)
+        await self.ask_service(PickWanted(errand=begun.errand), reply=PickWanted, undo=PickNoLongerWanted(errand=begun.errand))
+
+
+def test_a_question_to_a_service_is_followed_and_what_is_not_declared_is_wrong() -> None:
+    assert check_source(ErrandSaga, {"note_place"}.__contains__).verdict == "proven"
+    found = {finding.what for finding in check_source(AskingTooLate, {"note_place"}.__contains__).findings if finding.is_wrong}
+    assert found == {
+        "it asks pick.no_longer_wanted, which the saga does not list in asks=",
+        "it expects pick.wanted, which the saga does not list in expects=",
+        "a question that is taken back, behind the pivot",
+    }
 
 
 def test_the_command_proves_the_sagas_of_the_example_and_refuses_a_wrong_one() -> None:

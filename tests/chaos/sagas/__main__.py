@@ -20,13 +20,14 @@ from pathlib import Path
 from rich.console import Console
 
 from sagakit.errors import TemporalUnavailable
-from tests.chaos.sagas import bank
+from tests.chaos.sagas import bank, failure_points
 from tests.chaos.sagas.row import Options, Row, Scenario
 from tests.support.servers import ServiceMissing
 
 RESULTS = Path(__file__).parents[1] / "results"
 SCENARIOS: dict[str, Scenario] = {
     "bank": bank.rows,
+    "failure points": failure_points.rows,
 }
 console = Console(stderr=True)
 

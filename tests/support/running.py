@@ -1,4 +1,4 @@
-"""Runs relays and consumers of a list of services without Temporal: enough for reactions and read models of others' events."""
+"""Runs a list of services: with a client all of it, else relays, consumers and projections, which need no Temporal."""
 
 from __future__ import annotations
 
