@@ -148,15 +148,6 @@ func dynamic(o *options) dynamicconfig.StaticClient {
 	return client
 }
 
-func freePort(ip string) (int, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		return 0, fmt.Errorf("no free port on %s: %w", ip, err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
 func newUI(o *options) *uiserver.Server {
 	return uiserver.NewServer(uioptions.WithConfigProvider(&uiconfig.Config{
 		TemporalGRPCAddress: net.JoinHostPort(o.ip, fmt.Sprint(o.port)),

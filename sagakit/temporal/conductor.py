@@ -1,4 +1,7 @@
-"""What stands around a rehearsed saga: tells it of events, answers it, decides what is parked, harms it where it waits."""
+"""What stands around a rehearsed saga: tells it of events, answers it, decides what is parked, harms it where it waits.
+
+It looks at the saga first, and lets time pass only when there is nothing to say: a question is answered however long that takes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
@@ -16,11 +19,12 @@ from temporalio.worker import Worker
 from sagakit.messages import Event
 from sagakit.steps import Answer, SagaResult, Verdict
 from sagakit.temporal.faults import Fault
-from sagakit.temporal.telling import arrived
+from sagakit.temporal.telling import Later, arrived
+from sagakit.temporal.virtual_time import Idle, VirtualTime
 
 Decided = Literal["retry", "skip", "complete"]
 _LOOK_SECONDS = 0.05
-_QUESTIONS, _ANSWER_WITHIN = 5, timedelta(seconds=5)
+_QUESTIONS, _ANSWER_WITHIN = 10, timedelta(seconds=2)
 _LOST = (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED)
 
 
@@ -47,17 +51,21 @@ class Hands:
 class Conductor:
     """Conducts one rehearsal. ``at_waits`` are faults by the number of the wait, from 0.
 
-    With ``is_patient`` an event is told when it is waited for, else all are told as the saga begins.
+    With ``is_patient`` an event is told when it is waited for, else all are told as the saga begins. With ``is_prompt`` its time
+    passes by itself once there is nothing left to say.
     """
 
+    time: VirtualTime
     handle: WorkflowHandle[Any, SagaResult]
     begin: Callable[[], Awaitable[object]]
     kill: Callable[[], None]
     letters: Sequence[Event]
+    later: list[Later]
     answers: list[str]
     verdict: Decided
     at_waits: Mapping[int, Fault]
     is_patient: bool
+    is_prompt: bool
     at_once: frozenset[type[Event]]
     was_parked: bool = False
     is_over: bool = False
@@ -66,10 +74,14 @@ class Conductor:
     _late: list[int] = field(default_factory=list)
     _told: list[int] = field(default_factory=list)
     _waits: int = 0
+    _told_later: int = 0
+    _begun: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def open(self, *, doubled: bool) -> None:
         """Begin the saga, and tell what is told at once."""
+        self.later.sort(key=lambda one: one.after)
         await self.begin()
+        self._begun = datetime.now(UTC)
         self._pending = dict(enumerate(self.letters))
         for number, letter in list(self._pending.items()):
             if not self.is_patient or type(letter) in self.at_once:
@@ -97,22 +109,53 @@ class Conductor:
             await asyncio.sleep(_LOOK_SECONDS)
             # It has ended; or it was decided and does not show it yet; or what was asked is lost with its worker.
             with suppress(RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                await self._look()
+                # In this order: what begins after it was found idle is not skipped.
+                idle = await self.time.idle(self.handle.id)
+                if not await self._says_something():
+                    await self._let_time_pass(idle)
 
-    async def _look(self) -> None:
+    async def _says_something(self) -> bool:
+        """Look at the saga, and tell it, answer it and decide for it. Returns whether there was anything to do."""
         shown = await shown_by(self.handle)
-        for number in range(self._waits, len(shown["waited"])):
+        waited = range(self._waits, len(shown["waited"]))
+        for number in waited:
             self._waits = number + 1
             await self._waits_for(shown["waited"][number][1], self.at_waits.get(number))
-        if shown["question"] and self.answers:
+        is_asked = bool(shown["question"] and self.answers)
+        if is_asked:
             answer = Answer(choice=self.answers[0], actor="rehearsal", reason="rehearsed")
             await self.handle.execute_update("answer_question", answer)
             del self.answers[0]
-        for step in shown["steps"]:
-            if step["state"].startswith("parked"):
-                self.was_parked = True
-                decided = Verdict(action=self.verdict, actor="rehearsal", reason="rehearsed", step=step["number"])
-                await self.handle.execute_update("decide_parked_step", decided)
+        parked = [step["number"] for step in shown["steps"] if step["state"].startswith("parked")]
+        for number in parked:
+            self.was_parked = True
+            decided = Verdict(action=self.verdict, actor="rehearsal", reason="rehearsed", step=number)
+            await self.handle.execute_update("decide_parked_step", decided)
+        return bool(waited) or is_asked or bool(parked)
+
+    async def _let_time_pass(self, idle: Sequence[Idle]) -> None:
+        for one in idle:
+            due = self._next_later if one.workflow_id == self.handle.id else None
+            if due is not None and due <= one.now:
+                await self._tell_next_later()
+            elif self.is_prompt and not self._has_more_to_say:
+                await self.time.let_go(one)
+            elif moments := [moment for moment in (one.wakes, due) if moment is not None]:
+                await self.time.move(one, min(moments))
+
+    @property
+    def _has_more_to_say(self) -> bool:
+        to_come = set(self.at_waits.values()) - self.came_to
+        return bool(self._pending or self._late or self.answers or self.later or to_come)
+
+    @property
+    def _next_later(self) -> datetime | None:
+        return self._begun + self.later[0].after if self.later else None
+
+    async def _tell_next_later(self) -> None:
+        one = self.later.pop(0)
+        await self.handle.signal("sagakit_event", arrived(one.event, self._told_later, "later"))
+        self._told_later += 1
 
     async def _waits_for(self, what: str, fault: Fault | None) -> None:
         if fault is not None:

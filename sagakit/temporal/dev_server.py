@@ -1,18 +1,19 @@
 """Finds, builds if need be, and runs the Temporal dev server with its UI and a database file.
 
 Looked for in this order: the setting, ``temporal`` on the PATH when new enough, the cache folder, the SDK's own download,
-a build of the Go module in ``compose/temporal``. The build takes minutes once per machine; its result is cached by version.
+a build of the Go module in ``compose/temporal``. The build takes minutes once per machine; its result is cached by version and
+source.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pathlib import Path
 from temporalio.testing import WorkflowEnvironment
 
 from sagakit.errors import TemporalUnavailable
+from sagakit.temporal.free_port import free_port
 
 SERVER_VERSION = "1.32.0"
 _DOWNLOAD = "v1.9.1"  # the official command line that holds the same server
@@ -31,6 +33,7 @@ _MODULE = next(
     (p for p in (Path(__file__).resolve().parents[2] / "compose" / "temporal", Path(__file__).parent / "go") if p.exists()),
     Path(__file__).parent / "go",
 )
+_SOURCES = (".go", ".mod", ".sum")
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 _ATTRIBUTES = ("SagaStatus=Keyword", "CorrelationId=Keyword")
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -41,8 +44,16 @@ Progress = Callable[[str], None]
 
 
 def cache_folder() -> Path:
-    """Return the folder of built servers, one file a version."""
+    """Return the folder of built servers, one file a version of the server and of our source."""
     return Path.home() / ".cache" / "sagakit" / "temporal"
+
+
+def built_binary() -> Path:
+    """Return where a server built from today's source is kept: an older one is not taken for it."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in _MODULE.glob("*") if file.suffix in _SOURCES):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return cache_folder() / f"temporal-dev-{SERVER_VERSION}-{digest.hexdigest()[:12]}"
 
 
 async def find_binary(setting: Path | None, progress: Progress) -> Path:
@@ -54,7 +65,7 @@ async def find_binary(setting: Path | None, progress: Progress) -> Path:
     on_path = shutil.which("temporal")
     if on_path is not None and _version_of(on_path) >= _OLDEST_CLI:
         return Path(on_path)
-    cached = cache_folder() / f"temporal-dev-{SERVER_VERSION}"
+    cached = built_binary()
     if os.access(cached, os.X_OK):
         return cached
     if (go := _go()) is not None and (_MODULE / "go.mod").exists() and not await _can_download():
@@ -187,13 +198,6 @@ async def _answers(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end_with_parent() -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin
-from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
+from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from sagakit.asking import sendings_of
@@ -36,16 +36,22 @@ from sagakit.temporal.participants import Participants
 from sagakit.temporal.played import Played
 from sagakit.temporal.plugin import CommandRouting, require_replay_safe_tracing
 from sagakit.temporal.sandbox import workflow_runner
-from sagakit.temporal.telling import Later, Telling
+from sagakit.temporal.telling import Later
 from sagakit.temporal.tree import kinds_of
+from sagakit.temporal.virtual_time import VirtualTime
 from sagakit.temporal.walk import Scenario, Walk, walked
 
 T = TypeVar("T")
 _QUEUE = "rehearsal"
-# A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
-_SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdReuseMinimalInterval="0s"')
-_SKIPS = TimeSkippingConfig(max_session_skip_count=1_000_000)
-_PROMPT = 'history.timerProcessorMaxTimeShift="10ms"'
+# How long a task of the saga waits for a worker that was taken away, before it is handed to the new one.
+_TASK_TIMEOUT = timedelta(seconds=3)
+_SETTINGS = (
+    "frontend.WorkflowTimeSkippingEnabled=true",
+    # A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
+    'history.workflowIdReuseMinimalInterval="0s"',
+    # Else a timer whose time was skipped fires up to a second late.
+    'history.timerProcessorMaxTimeShift="10ms"',
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,9 @@ class Rehearsal:
 class Stage:
     """Plays sagas of one list of services, one at a time or side by side."""
 
-    def __init__(self, skipper: TimeSkipper, patient: Client, services: ServiceMap) -> None:
-        """Take two clients of a server that skips time: what is started with the second skips none until it is told to."""
-        self.client, self._skipper, self._patient, self._services = skipper.client, skipper, patient, services
+    def __init__(self, client: Client, services: ServiceMap, *, is_prompt: bool) -> None:
+        """Take the client of a server that may skip time; see `rehearsing`."""
+        self.client, self._services, self._is_prompt = client, services, is_prompt
 
     async def play(
         self,
@@ -114,25 +120,26 @@ class Stage:
 
         cast = Participants(wanted, on_call, on_undo)
         queue = f"{_QUEUE} {workflow_id}"
-        telling = Telling(self._skipper, self._patient, told)
         hands = Hands(lambda: self._worker(saga, queue, cast))
         conductor = Conductor(
+            VirtualTime(self.client),
             handle,
-            lambda: self._begin(telling.client, saga, event, workflow_id, queue),
+            lambda: self._begin(saga, event, workflow_id, queue),
             hands.kill,
-            telling.soon,
+            [one for one in told if isinstance(one, Event)],
+            [one for one in told if isinstance(one, Later)],
             list(answers),
             verdict,
             at_waits,
             is_patient=delayed,
+            is_prompt=self._is_prompt,
             at_once=saga.cancels_on,
         )
         working = asyncio.create_task(hands.work())
         try:
             await conductor.open(doubled=doubled)
             conducting = asyncio.create_task(conductor.conduct())
-            async with telling.going_on(handle):
-                result = await _beside(working, _ended(handle))
+            result = await _beside(working, _ended(handle))
             conductor.is_over = True
             conducting.cancel()
             with suppress(asyncio.CancelledError):
@@ -202,15 +209,17 @@ class Stage:
             ],
             interceptors=[CommandRouting(_OneQueue(self._services, queue))],
             workflow_runner=workflow_runner(self.client.data_converter, sagas),
+            sticky_queue_schedule_to_start_timeout=_TASK_TIMEOUT,
         )
 
-    async def _begin(self, client: Client, saga: type[Saga], event: Event, workflow_id: str, queue: str) -> None:
+    async def _begin(self, saga: type[Saga], event: Event, workflow_id: str, queue: str) -> None:
         """Begin it; once it is there, nothing happens, as where an event comes twice."""
-        await client.start_workflow(
+        await self.client.start_workflow(
             saga.__name__,
             event,
             id=workflow_id,
             task_queue=queue,
+            task_timeout=_TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             memo={"correlation_id": workflow_id, "event_id": str(uuid.uuid4())},
             search_attributes=first_attributes(workflow_id),
@@ -273,21 +282,20 @@ async def _beside(working: asyncio.Task[None], other: Coroutine[Any, Any, T]) ->
 async def rehearsing(services: Sequence[Service], binary: Path | None = None, *, is_prompt: bool = False) -> AsyncIterator[Stage]:
     """Start a server that skips time, and open a stage on it. Raises `TemporalUnavailable`, `InvalidInput`.
 
-    It fires a timer up to a second late, in which a rehearsed person answers. With ``is_prompt`` ten years of monthly waits pass
-    in seconds; a question with a time of its own is then over before anybody answers.
+    Time passes only while a saga waits and there is nothing to tell or to answer it. With ``is_prompt`` nobody looks once there
+    is nothing left to say: ten years of monthly waits pass in seconds, and so may the deadline of a saga that is parked.
     """
     if not any(service.sagas for service in services):
         raise InvalidInput("there is no saga to rehearse in this list of services")
     require_replay_safe_tracing()
-    settings = (*_SKIPS_TIME, _PROMPT) if is_prompt else _SKIPS_TIME
     found = binary or await find_binary(None, lambda _: None)
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(found),
         dev_server_startup_timeout=timedelta(seconds=30),
-        dev_server_extra_args=[word for setting in settings for word in ("--dynamic-config-value", setting)],
+        dev_server_extra_args=[word for setting in _SETTINGS for word in ("--dynamic-config-value", setting)],
         search_attributes=[SAGA_STATUS, CORRELATION_ID],
         data_converter=payloads.converter,
         plugins=[OpenTelemetryPlugin()],
     )
     async with environment:
-        yield Stage(TimeSkipper(environment.client, config=_SKIPS), environment.client, ServiceMap(services))
+        yield Stage(environment.client, ServiceMap(services), is_prompt=is_prompt)

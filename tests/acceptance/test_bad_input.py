@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sagakit.temporal.free_port import free_port
 from tests.acceptance.worker import System
-from tests.support.processes import free_port
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 

@@ -14,8 +14,8 @@ import pytest
 from sagakit.repository import Context
 from sagakit.settings import load_settings
 from sagakit.system import System
+from sagakit.temporal.free_port import free_port
 from tests.support.command_line import run_command
-from tests.support.processes import free_port
 from tests.support.shop import SERVICES, Add
 
 NOTHING_YET = "no database yet: the first start or send makes it"

@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from sagakit.steps import SagaResult
+from sagakit.temporal import conductor
 from sagakit.temporal.faults import STEP_FAULTS, UNDO_FAULTS, WAIT_FAULTS
 from sagakit.temporal.participants import Participants
 from sagakit.temporal.rehearsal import Stage, rehearsing
@@ -31,11 +36,12 @@ async def test_every_failure_of_a_saga_ends_right_g4(stage: Stage) -> None:
     assert scenarios.points == 5 + 3 + 2
     assert said[0].startswith(f"voyage-saga: {len(scenarios)} failures at 10 points (5 refused, 5 crash, ")
     ends = {(s.step, s.fault): s.played.status for s in scenarios}
+    reasons = {(s.step, s.fault): s.played.reason for s in scenarios}
     for step in (1, 2, 3):
         assert ends[step, "refused"] == ends[step, "undo refused"] == ends[step, "cancelled"] == "compensated"
         assert ends[step, "crash"] == ends[step, "late"] == "completed"
         assert ends[step, "late success"] == "compensated"
-        assert ends[step, "killed"] == ends[step, "double event"] == "completed"
+        assert ends[step, "killed"] == ends[step, "double event"] == "completed", reasons
         for fault in UNDO_FAULTS:
             assert ends[step, fault] == "compensated"
     assert ends[4, "refused"] == "compensated"
@@ -71,6 +77,25 @@ async def test_news_come_on_the_day_they_are_told_g4(stage: Stage, days: int, st
 async def test_nobody_answers_for_a_week_g4(stage: Stage) -> None:
     played = await stage.play(VoyageSaga, Embarked(voyage="v", plan="ask"))
     assert (played.status, played.reason) == ("compensated", "nobody answered")
+
+
+@pytest.mark.parametrize("is_prompt", [False, True])
+async def test_no_time_passes_before_a_question_is_seen_g4(
+    temporal_binary: Path, monkeypatch: pytest.MonkeyPatch, *, is_prompt: bool
+) -> None:
+    """Forty looks are lost, two seconds of them: the week in which somebody answers has not gone by meanwhile."""
+    seen, lost = conductor.shown_by, iter(range(40))
+
+    async def shown_by(handle: WorkflowHandle[Any, SagaResult]) -> dict[str, Any]:
+        if next(lost, None) is not None:
+            raise RPCError("rehearsed: the look is lost", RPCStatusCode.CANCELLED, b"")
+        return await seen(handle)
+
+    monkeypatch.setattr(conductor, "shown_by", shown_by)
+    async with rehearsing([VOYAGES, LEGS], temporal_binary, is_prompt=is_prompt) as stage:
+        played = await stage.play(VoyageSaga, Embarked(voyage="v", plan="ask"), answers=["sail"])
+    assert next(lost, None) is None
+    assert (played.status, played.reason) == ("completed", "")
 
 
 async def test_a_fault_that_the_saga_never_comes_to_is_named_g4(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.client import WorkflowHandle
+from temporalio.testing import TimeSkipper, TimeSkippingConfig
 from temporalio.worker import Worker
 
 from sagakit.saga import Saga
@@ -25,6 +26,8 @@ from sagakit.temporal.rehearsal import Stage
 from sagakit.temporal.sandbox import workflow_runner
 from tests.support.voyage import Embarked, Told
 from tests.support.waiting import until
+
+_ON_AND_ON = TimeSkippingConfig(max_session_skip_count=1_000_000)
 
 
 @dataclass
@@ -104,7 +107,7 @@ async def sailing(
     voyage: str = "",
     cancelled_at: int = 0,
 ) -> AsyncIterator[Sailing]:
-    """Begin a saga with its worker; cancel it while the step of this number is on its way."""
+    """Begin a saga with its worker, its time skipped on and on; cancel it while the step of this number is on its way."""
     voyage = voyage or uuid.uuid4().hex[:8]
     workflow_id = workflow_id or f"{saga.saga_name}/{voyage}"
 
@@ -122,7 +125,7 @@ async def sailing(
         interceptors=[CommandRouting(_OneQueue(workflow_id))],
         workflow_runner=workflow_runner(stage.client.data_converter, sagas),
     ):
-        handle: WorkflowHandle[Any, SagaResult] = await stage.client.start_workflow(
+        handle: WorkflowHandle[Any, SagaResult] = await TimeSkipper(stage.client, config=_ON_AND_ON).client.start_workflow(
             saga.__name__,
             Embarked(voyage=voyage, plan=plan),
             id=workflow_id,

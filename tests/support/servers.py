@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.processes import end, find_program, free_port, spawn, wait_until
+from sagakit.temporal.free_port import free_port
+from tests.support.processes import end, find_program, spawn, wait_until
 
 
 class ServiceMissing(Exception):

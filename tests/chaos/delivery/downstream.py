@@ -14,11 +14,12 @@ from typing import Any
 import asyncpg
 
 from sagakit.repository import Context
+from sagakit.temporal.free_port import free_port
 from tests.chaos.delivery.callers import LANES, summed_up
 from tests.chaos.delivery.domain import Fill
 from tests.chaos.delivery.nemesis import Tick
 from tests.chaos.delivery.site import Site, stop_process
-from tests.support.processes import end_with_parent, free_port
+from tests.support.processes import end_with_parent
 from tests.support.waiting import until
 
 CALL_SECONDS = 2.0
