@@ -153,8 +153,8 @@ class Conductor:
         return self._begun + self.later[0].after if self.later else None
 
     async def _tell_next_later(self) -> None:
-        one = self.later.pop(0)
-        await self.handle.signal("sagakit_event", arrived(one.event, self._told_later, "later"))
+        await self.handle.signal("sagakit_event", arrived(self.later[0].event, self._told_later, "later"))
+        del self.later[0]
         self._told_later += 1
 
     async def _waits_for(self, what: str, fault: Fault | None) -> None:

@@ -24,6 +24,7 @@ from temporalio.client import Client, WorkflowHandle
 
 # What the server demands that it be told; none is meant.
 _NO_LIMIT = 1_000_000
+_NEAR = timedelta(seconds=0.5)
 _TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
 _TIMER_FIRED, _TIMER_CANCELED = EventType.EVENT_TYPE_TIMER_FIRED, EventType.EVENT_TYPE_TIMER_CANCELED
 
@@ -65,8 +66,11 @@ class VirtualTime:
         return [Idle(workflow_id, run_id, now, min([*timers, *retries], default=None), goes_on=False)]
 
     async def move(self, one: Idle, to: datetime) -> None:
-        """Move a clock to a moment, or to the first timer before it; by no more, whatever has begun since. Raises `RPCError`."""
-        if to > one.now:
+        """Move a clock to a moment, or to the first timer before it; by no more, whatever has begun since. Raises `RPCError`.
+
+        What is near comes by itself: a server that is asked to skip to a moment which has passed meanwhile skips beyond it.
+        """
+        if to - one.now > _NEAR:
             ahead = FastForwardConfig(id=str(uuid.uuid4()))
             ahead.duration.FromTimedelta(to - one.now)
             await self._skip(one, TimeSkippingConfig(enabled=True, fast_forward_config=ahead, max_session_skip_count=1))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
