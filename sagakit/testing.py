@@ -1,6 +1,6 @@
 """Given events, when a command, then events or a refusal; reactions; old events in today's form: tests without any server.
 
-`rehearsing` plays sagas with services that are only played, on a dev server that skips time: see `sagakit.temporal.rehearsal`.
+`rehearsing` plays sagas with services that are only played, on a dev server that skips time: see `sagakit.temporal.stage`.
 
 Every scenario also checks what the repository relies on: deciding is pure (the same answer twice, the state untouched),
 and an event that went through JSON is the event that was decided. Source: given/when/then of event-sourced deciders,
@@ -24,7 +24,8 @@ from sagakit.temporal.diagram import drawn, in_document
 from sagakit.temporal.faults import FAULTS, Fault
 from sagakit.temporal.participants import Call
 from sagakit.temporal.played import Played
-from sagakit.temporal.rehearsal import Rehearsal, Stage, rehearsing
+from sagakit.temporal.rehearsal import Rehearsal
+from sagakit.temporal.stage import Stage, rehearsing
 from sagakit.temporal.telling import Later
 from sagakit.temporal.walk import Scenario, Walk
 from sagakit.upcasting import Key

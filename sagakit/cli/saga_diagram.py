@@ -12,7 +12,8 @@ from sagakit.cli.output import runs, stderr, stdout
 from sagakit.cli.session import load_list, session_of
 from sagakit.errors import InvalidInput
 from sagakit.temporal.diagram import drawn, in_document
-from sagakit.temporal.rehearsal import Rehearsal, rehearsing
+from sagakit.temporal.rehearsal import Rehearsal
+from sagakit.temporal.stage import rehearsing
 
 
 @runs

@@ -13,7 +13,8 @@ from itertools import groupby, pairwise
 from sagakit.errors import InvalidInput
 from sagakit.temporal.faults import Fault
 from sagakit.temporal.played import Played
-from sagakit.temporal.rehearsal import Rehearsal, Stage
+from sagakit.temporal.rehearsal import Rehearsal
+from sagakit.temporal.stage import Stage
 from sagakit.temporal.walk import Scenario
 
 # The others lead along the same ways: a drawing that named them all could not be read.

@@ -15,7 +15,7 @@ from sagakit.service import ServiceMap
 from sagakit.steps import SagaResult, Verdict, Wish
 from sagakit.temporal.gate import Gate
 from sagakit.temporal.participants import Fault
-from sagakit.temporal.rehearsal import Stage, rehearsing
+from sagakit.temporal.stage import Stage, rehearsing
 from tests.support.long_voyage import LONG_VOYAGES, PatientVoyage
 from tests.support.sailing import Sailing, sailing
 from tests.support.voyage import LEGS, Embarked

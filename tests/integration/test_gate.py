@@ -15,8 +15,8 @@ from sagakit.service import ServiceMap
 from sagakit.temporal.gate import Gate, Replayed
 from sagakit.temporal.participants import Participants
 from sagakit.temporal.plugin import CommandRouting, connect
-from sagakit.temporal.rehearsal import Stage, rehearsing
 from sagakit.temporal.sandbox import workflow_runner
+from sagakit.temporal.stage import Stage, rehearsing
 from tests.support.changing import with_a_sleep_before
 from tests.support.faulty import PARTS, RUNS
 from tests.support.voyage import LEGS, VOYAGES, Embarked, VoyageSaga

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from sagakit.steps import Verdict
 from sagakit.temporal.faults import Fault
 from sagakit.temporal.played import Played
-from sagakit.temporal.rehearsal import Stage, rehearsing
+from sagakit.temporal.stage import Stage, rehearsing
 from tests.support.detours import DETOURS, Detour
 from tests.support.running import running
 from tests.support.sailing import Sailing, sailing

@@ -18,7 +18,7 @@ from sagakit.messages import Metadata, RecordedEvent
 from sagakit.service import ServiceMap
 from sagakit.steps import Verdict
 from sagakit.temporal.bridge import SagaStarter
-from sagakit.temporal.rehearsal import Stage, rehearsing
+from sagakit.temporal.stage import Stage, rehearsing
 from tests.support.long_voyage import LONG_VOYAGES, LongVoyage, PatientVoyage
 from tests.support.sailing import sailing
 from tests.support.voyage import LEGS, Embarked, Told

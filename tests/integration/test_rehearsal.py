@@ -15,7 +15,7 @@ from sagakit.steps import SagaResult
 from sagakit.temporal import conductor
 from sagakit.temporal.faults import STEP_FAULTS, UNDO_FAULTS, WAIT_FAULTS
 from sagakit.temporal.participants import Participants
-from sagakit.temporal.rehearsal import Stage, rehearsing
+from sagakit.temporal.stage import Stage, rehearsing
 from sagakit.temporal.telling import Later
 from tests.support.voyage import LEGS, VOYAGES, Embarked, Told, VoyageSaga
 

@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from sagakit.repository import Context
 from sagakit.system import System
-from sagakit.temporal.rehearsal import rehearsing
+from sagakit.temporal.stage import rehearsing
 from tests.support.long_voyage import LONG_VOYAGES, PatientVoyage
 from tests.support.running import running
 from tests.support.sailing import sailing

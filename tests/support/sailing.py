@@ -22,8 +22,8 @@ from sagakit.temporal.children import outcome_of_child
 from sagakit.temporal.executions import Executions
 from sagakit.temporal.participants import Fault, Participants
 from sagakit.temporal.plugin import CommandRouting
-from sagakit.temporal.rehearsal import Stage
 from sagakit.temporal.sandbox import workflow_runner
+from sagakit.temporal.stage import Stage
 from tests.support.voyage import Embarked, Told
 from tests.support.waiting import until
 
