@@ -102,14 +102,15 @@ def _missing(ways: Mapping[str, Way]) -> dict[str, Way]:
 
 async def _write(name: str, handle: WorkflowHandle[Any, Any]) -> None:
     history = await handle.fetch_history()
-    (HISTORIES / f"{name}.json").write_text(json.dumps(_shortened(json.loads(history.to_json())), separators=(",", ":")))
+    (HISTORIES / f"{name}.json").write_text(json.dumps(shortened(json.loads(history.to_json())), separators=(",", ":")))
 
 
-def _shortened(history: Any) -> Any:
-    """Leave out stack traces: they name folders of the machine, and no replay reads them."""
+def shortened(history: Any) -> Any:
+    """Leave out what names folders or machines, stack traces, identities and sticky queues: no replay reads them."""
     if isinstance(history, dict):
-        return {key: _shortened(value) for key, value in history.items() if key not in ("stackTrace", "identity")}
-    return [_shortened(value) for value in history] if isinstance(history, list) else history
+        kept = {key: shortened(value) for key, value in history.items() if key not in ("stackTrace", "identity")}
+        return kept | {"name": "sticky"} if kept.get("kind") == "TASK_QUEUE_KIND_STICKY" else kept
+    return [shortened(value) for value in history] if isinstance(history, list) else history
 
 
 if __name__ == "__main__":

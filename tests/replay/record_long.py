@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from sagakit.testing import rehearsing
-from tests.replay.record import _shortened
+from tests.replay.record import shortened
 from tests.support.long_voyage import LONG_VOYAGES, LongVoyage
 from tests.support.sailing import sailing
 from tests.support.voyage import LEGS
@@ -27,9 +27,7 @@ async def record() -> None:
     ):
         assert (await voyage.handle.result()).status == "compensated"
         for number, run in enumerate(await voyage.runs(), start=1):
-            (HISTORIES / f"run-{number}.json").write_text(
-                json.dumps(_shortened(json.loads(run.to_json())), separators=(",", ":"))
-            )
+            (HISTORIES / f"run-{number}.json").write_text(json.dumps(shortened(json.loads(run.to_json())), separators=(",", ":")))
 
 
 if __name__ == "__main__":

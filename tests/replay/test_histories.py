@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from temporalio.client import WorkflowHistory
 
 from sagakit.service import ServiceMap
 from sagakit.temporal.gate import Gate
-from tests.replay.record import FAST_WAYS, HISTORIES, WAYS
+from tests.replay.record import FAST_WAYS, HISTORIES, WAYS, shortened
+from tests.replay.record_long import HISTORIES as LONG
 from worker.services import BANK, RENEWALS, SERVICES, TRIPS
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
@@ -18,6 +20,12 @@ RECORDED = sorted(HISTORIES.glob("*.json"))
 
 def test_every_way_is_recorded_g7() -> None:
     assert {path.stem for path in RECORDED} >= {*WAYS, *FAST_WAYS}, "run: make record-histories"
+
+
+@pytest.mark.parametrize("path", [*RECORDED, *LONG.glob("*.json")], ids=lambda path: path.stem)
+def test_no_history_names_the_machine_that_recorded_it(path: Path) -> None:
+    history = json.loads(path.read_text())
+    assert shortened(history) == history
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
