@@ -28,6 +28,7 @@ from sagakit.cli import (
     trace,
     verify,
 )
+from sagakit.cli.commands import CommandLine
 from sagakit.cli.output import configure_logging, fail
 from sagakit.cli.session import load_services, make_session
 from sagakit.errors import SagakitError
@@ -37,7 +38,11 @@ from sagakit.service import ForeignService, Service
 def build(services: Sequence[Service | ForeignService] | None = None) -> typer.Typer:
     """Make the command line; without a list of services it asks for ``--app``."""
     cli = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Sagas over event-sourced services."
+        cls=CommandLine,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Sagas over event-sourced services.",
     )
 
     @cli.callback()

@@ -49,8 +49,13 @@ def printable(text: str) -> str:
 def fail(error: SagakitError) -> NoReturn:
     """Say what is wrong and leave: exit code 2 for bad input, 1 for anything else."""
     _show_trace(error)
-    stderr.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+    print_error(str(error))
     raise typer.Exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def print_error(text: str) -> None:
+    """Say on stderr what is wrong."""
+    stderr.print(f"[bold red]error:[/] {_escaped(text)}", soft_wrap=True)
 
 
 def _show_trace(error: Exception) -> None:
