@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -113,14 +113,15 @@ class Stage:
         try:
             await conductor.open(doubled=doubled)
             conducting = asyncio.create_task(conductor.conduct())
-            result = await _beside(working, _ended(handle))
-            conductor.is_over = True
-            conducting.cancel()
-            with suppress(asyncio.CancelledError):
-                await conducting
+            try:
+                result = await _beside(_ended(handle), working, conducting)
+            finally:
+                conductor.is_over = True
+                conducting.cancel()
+                await asyncio.gather(conducting, return_exceptions=True)
             cast.deliver_what_was_lost()
-            shown = await _beside(working, shown_by(handle))
-            kinds = await _beside(working, kinds_of(self.client, cast.standing))
+            shown = await _beside(shown_by(handle), working)
+            kinds = await _beside(kinds_of(self.client, cast.standing), working)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
@@ -242,13 +243,13 @@ async def _ended(handle: WorkflowHandle[Any, SagaResult]) -> tuple[str, str, tup
     return result.status, result.reason, result.unmatched
 
 
-async def _beside(working: asyncio.Task[None], other: Coroutine[Any, Any, T]) -> T:
-    """Wait for something, or for the end of the worker: then its error is raised, for nothing else would ever come."""
-    task = asyncio.create_task(other)
-    await asyncio.wait([working, task], return_when=asyncio.FIRST_COMPLETED)
+async def _beside(wanted: Coroutine[Any, Any, T], *goes_on: asyncio.Task[None]) -> T:
+    """Wait for something, or for the end of what it needs: then that error is raised, for nothing else would ever come."""
+    task = asyncio.create_task(wanted)
+    await asyncio.wait([*goes_on, task], return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
-        await working
+        await asyncio.gather(*(ended for ended in goes_on if ended.done()))
     return await task
 
 

@@ -97,6 +97,17 @@ async def test_no_time_passes_before_a_question_is_seen_g4(
     assert (played.status, played.reason) == ("completed", "")
 
 
+async def test_what_fails_beside_the_saga_ends_its_rehearsal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time stands still then: it would wait for fourteen days."""
+
+    async def shown_by(_: WorkflowHandle[Any, SagaResult]) -> dict[str, Any]:
+        raise KeyError("waited")
+
+    monkeypatch.setattr(conductor, "shown_by", shown_by)
+    with pytest.raises(KeyError, match="waited"):
+        await stage.play(VoyageSaga, Embarked(voyage="v", plan="news"))
+
+
 async def test_a_fault_that_the_saga_never_comes_to_is_named_g4(stage: Stage) -> None:
     played = await stage.play(
         VoyageSaga, Embarked(voyage="v", plan=""), faults={1: "late", 9: "killed"}, at_waits={4: "wait lost"}
