@@ -22,6 +22,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return 1 if os.environ.keys() & {"SAGAKIT_TEST_POSTGRES", "SAGAKIT_TEST_RABBITMQ"} else 2
 
 
+# What is to be deleted once no test's time runs any more.
+_left: list[Path] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    while _left:
+        servers.remove(_left.pop())
+
+
 @contextmanager
 def _or_skip(server: Any) -> Iterator[Any]:
     try:
@@ -38,7 +48,7 @@ def _or_skip(server: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    with _or_skip(servers.postgres()) as url:
+    with _or_skip(servers.postgres(_left.append)) as url:
         yield url
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,18 +36,26 @@ def _unprivileged() -> str | None:
     raise ServiceMissing("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
 
 
+def remove(folder: Path) -> None:
+    """Delete the data folder of a server that has ended."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Run a PostgreSQL server; yields a URL without a database. fsync is on: the tests kill it."""
+def postgres(leave: Callable[[Path], None] = remove) -> Iterator[str]:
+    """Run a PostgreSQL server; yields a URL without a database. fsync is on: the tests kill it.
+
+    ``leave`` takes its folder at the end: hundreds of databases take minutes to delete on a busy machine.
+    """
     if given := os.environ.get("SAGAKIT_TEST_POSTGRES"):
         yield given
         return
-    with killable_postgres() as server:
+    with killable_postgres(leave) as server:
         yield server.url
 
 
 @contextmanager
-def killable_postgres() -> Iterator[PostgresServer]:
+def killable_postgres(leave: Callable[[Path], None] = remove) -> Iterator[PostgresServer]:
     """Run a PostgreSQL server of the test's own, which it may kill and start again."""
     folder = Path(tempfile.mkdtemp(prefix="sagakit-pg-"))
     server = PostgresServer(folder)
@@ -56,7 +64,7 @@ def killable_postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        leave(folder)
 
 
 class PostgresServer:
@@ -120,7 +128,7 @@ def killable_rabbitmq() -> Iterator[RabbitServer]:
         yield server
     finally:
         server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 class RabbitServer:
