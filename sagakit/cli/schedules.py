@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -70,30 +71,21 @@ async def _listed(context: typer.Context, service: str | None, as_json: bool) ->
 @runs
 async def pause(context: typer.Context, schedule: Name, reason: Reason = None, actor: Actor = None) -> None:
     """Let its times pass until it is resumed."""
-    service, name = _found(context, schedule)
-    wish, server = stated(actor, reason), await _schedules(context)
-    await server.pause(service, name, wish)
-    await _recorded(context, service, name, "pause", wish)
+    await _steered(context, schedule, "pause", actor, reason, Schedules.pause)
 
 
 @app.command()
 @runs
 async def resume(context: typer.Context, schedule: Name, reason: Reason = None, actor: Actor = None) -> None:
     """Go on at the next of its times; `backfill` goes through those that passed."""
-    service, name = _found(context, schedule)
-    wish, server = stated(actor, reason), await _schedules(context)
-    await server.resume(service, name, wish)
-    await _recorded(context, service, name, "resume", wish)
+    await _steered(context, schedule, "resume", actor, reason, Schedules.resume)
 
 
 @app.command()
 @runs
 async def trigger(context: typer.Context, schedule: Name, reason: Reason = None, actor: Actor = None) -> None:
     """Let the present moment be one of its times."""
-    service, name = _found(context, schedule)
-    wish, server = stated(actor, reason), await _schedules(context)
-    await server.trigger(service, name)
-    await _recorded(context, service, name, "trigger", wish)
+    await _steered(context, schedule, "trigger", actor, reason, lambda server, service, name, _: server.trigger(service, name))
 
 
 @app.command()
@@ -114,6 +106,21 @@ async def backfill(
     wish, server = stated(actor, reason), await _schedules(context)
     await server.backfill(service, name, first, last)
     await _recorded(context, service, name, f"backfill {first.isoformat()} to {last.isoformat()}", wish)
+
+
+async def _steered(
+    context: typer.Context,
+    schedule: str,
+    action: str,
+    actor: str | None,
+    reason: str | None,
+    steer: Callable[[Schedules, Service, str, Wish], Awaitable[None]],
+) -> None:
+    """Do to a schedule what a person wants, and record it."""
+    service, name = _found(context, schedule)
+    wish, server = stated(actor, reason), await _schedules(context)
+    await steer(server, service, name, wish)
+    await _recorded(context, service, name, action, wish)
 
 
 def _found(context: typer.Context, schedule: str) -> tuple[Service, str]:

@@ -38,7 +38,7 @@ from sagakit.temporal.rehearsal import Rehearsal
 from sagakit.temporal.sandbox import workflow_runner
 from sagakit.temporal.telling import Later
 from sagakit.temporal.tree import kinds_of
-from sagakit.temporal.virtual_time import VirtualTime
+from sagakit.temporal.virtual_time import SKIPS_TIME, VirtualTime
 from sagakit.temporal.walk import Scenario, Walk, walked
 
 T = TypeVar("T")
@@ -46,9 +46,7 @@ _QUEUE = "rehearsal"
 # How long a task of the saga waits for a worker that was taken away, before it is handed to the new one.
 _TASK_TIMEOUT = timedelta(seconds=3)
 _SETTINGS = (
-    "frontend.WorkflowTimeSkippingEnabled=true",
-    # A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
-    'history.workflowIdReuseMinimalInterval="0s"',
+    *SKIPS_TIME,
     # Else a timer whose time was skipped fires up to a second late.
     'history.timerProcessorMaxTimeShift="10ms"',
 )

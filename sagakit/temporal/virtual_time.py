@@ -8,7 +8,6 @@ what was due when it was last looked at: if it went on in between, to a question
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +16,16 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import FastForwardConfig, TimeSkippingConfig
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse, UpdateWorkflowExecutionOptionsRequest
 from temporalio.client import Client, WorkflowHandle
+
+SKIPS_TIME = (
+    "frontend.WorkflowTimeSkippingEnabled=true",
+    # A server that skips time would add what it has skipped once more to the pause that it makes before a run begins so soon.
+    'history.workflowIdReuseMinimalInterval="0s"',
+)
+"""The dynamic configuration of a server that skips time where it is told to."""
 
 # What the server demands that it be told; none is meant.
 _NO_LIMIT = 1_000_000
@@ -113,16 +118,11 @@ async def _timers(handle: WorkflowHandle[Any, Any]) -> list[datetime]:
         if event.event_type == _TIMER_STARTED:
             after: timedelta = event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
             due[event.event_id] = _utc(event.event_time) + after
-        for ended in _ended_by(event):
-            due.pop(ended, None)
+        elif event.event_type == _TIMER_FIRED:
+            del due[event.timer_fired_event_attributes.started_event_id]
+        elif event.event_type == _TIMER_CANCELED:
+            del due[event.timer_canceled_event_attributes.started_event_id]
     return list(due.values())
-
-
-def _ended_by(event: HistoryEvent) -> Iterator[int]:
-    if event.event_type == _TIMER_FIRED:
-        yield event.timer_fired_event_attributes.started_event_id
-    elif event.event_type == _TIMER_CANCELED:
-        yield event.timer_canceled_event_attributes.started_event_id
 
 
 def _utc(stamp: Timestamp) -> datetime:

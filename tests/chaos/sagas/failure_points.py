@@ -20,6 +20,7 @@ import worker.rehearsals
 import worker.services
 from sagakit.service import Service
 from sagakit.temporal import dev_server
+from sagakit.temporal.virtual_time import SKIPS_TIME
 from sagakit.testing import Rehearsal
 from tests.chaos.sagas import books, points
 from tests.chaos.sagas.ground import Ground
@@ -29,7 +30,6 @@ from tests.chaos.sagas.run import HARMS, KILL, Run
 from tests.support import servers
 
 _TIMES = 5
-_SKIPS_TIME = ("frontend.WorkflowTimeSkippingEnabled=true", 'history.workflowIdReuseMinimalInterval="0s"')
 _TOLD = 10
 Advance = Callable[[int, int], None]
 
@@ -84,7 +84,7 @@ def product() -> dict[str, tuple[Rehearsal, ...]]:
 @asynccontextmanager
 async def temporal_that_skips_time(folder: Path) -> AsyncIterator[str]:
     """A dev server with a database file, on which the time of one saga can be let pass."""
-    server = await dev_server.start(await dev_server.find_binary(None, print), folder, 0, 0, _SKIPS_TIME)
+    server = await dev_server.start(await dev_server.find_binary(None, print), folder, 0, 0, SKIPS_TIME)
     try:
         yield server.address
     finally:
