@@ -18,9 +18,10 @@ from sagakit.errors import BusUnavailable
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Refuse, Retired, Subscription
 from sagakit.rabbitmq.declaring import bind_to_foreign, declare_all, message_count
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS
 from sagakit.rabbitmq.fast_publisher import Publishing, sender
 from sagakit.rabbitmq.intake import Intake
-from sagakit.rabbitmq.link import LINK_ERRORS, Link
+from sagakit.rabbitmq.link import Link
 from sagakit.rabbitmq.publisher import Publisher
 from sagakit.rabbitmq.retirement import Retirement
 from sagakit.rabbitmq.sharing import share

@@ -10,7 +10,8 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from sagakit.errors import BusUnavailable
 from sagakit.ports import Subscription
-from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, driver_errors
+from sagakit.rabbitmq.link import Link, close_channel
 from sagakit.rabbitmq.topology import (
     DEAD_LETTERS,
     PLAIN_ARGUMENTS,
@@ -24,10 +25,11 @@ T = TypeVar("T")
 
 
 async def on_a_channel(link: Link, work: Callable[[AbstractChannel], Awaitable[T]]) -> T:
-    """Do something on a channel of its own, since a refusal ends the channel."""
+    """Do something on a channel of its own, since a refusal ends the channel. Raises one of `LINK_ERRORS`."""
     channel = await link.channel(publisher_confirms=False)
     try:
-        return await work(channel)
+        with driver_errors():
+            return await work(channel)
     finally:
         if not channel.is_closed:
             await close_channel(channel)

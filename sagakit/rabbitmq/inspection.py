@@ -11,7 +11,8 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from sagakit.errors import BusUnavailable
 from sagakit.rabbitmq.declaring import counts_of, on_a_channel
-from sagakit.rabbitmq.link import LINK_ERRORS, Link
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS
+from sagakit.rabbitmq.link import Link
 from sagakit.rabbitmq.topology import PLAIN_ARGUMENTS, QUEUE_ARGUMENTS, Layout
 
 State = Literal["ok", "missing", "other arguments"]

@@ -13,13 +13,10 @@ from typing import Any
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, TimeoutType
-from aiormq.exceptions import AMQPError
 
 from sagakit.errors import BusUnavailable
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, driver_errors
 from sagakit.telemetry import count
-
-LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
-"""What a broken connection or channel raises. A task of the driver may also end with `CancelledError`."""
 
 _log = structlog.get_logger("sagakit.rabbitmq")
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
@@ -57,13 +54,14 @@ class Link:
             raise BusUnavailable(f"RabbitMQ does not answer: {error}. Start it, or correct SAGAKIT_BUS") from error
 
     async def _connect(self) -> AbstractConnection:
-        self._connection = await aio_pika.connect(
-            self._url,
-            timeout=max(self._deadline, _HANDSHAKE_SECONDS),
-            heartbeat=self._heartbeat,
-            client_properties={"connection_name": f"sagakit {self._purpose}"},
-            connection_class=_Connection,
-        )
+        with driver_errors():
+            self._connection = await aio_pika.connect(
+                self._url,
+                timeout=max(self._deadline, _HANDSHAKE_SECONDS),
+                heartbeat=self._heartbeat,
+                client_properties={"connection_name": f"sagakit {self._purpose}"},
+                connection_class=_Connection,
+            )
         self._was_blocked = False
         return self._connection
 
@@ -94,13 +92,8 @@ class Link:
         """Open a channel of the caller's own. Raises one of `LINK_ERRORS` when there is none by the deadline."""
         async with asyncio.timeout(self._deadline):
             connection = await self._connected()
-            try:
-                channel = await connection.channel(**options)
-            except asyncio.CancelledError:
-                # The driver cancels what waits on a connection that ends; only a wish of ours goes on as such.
-                _raise_if_wished()
-                raise ConnectionError("the connection ended while a channel was opened") from None
-        return channel
+            with driver_errors():
+                return await connection.channel(**options)
 
     async def is_blocked(self) -> bool:
         """Say whether the broker takes no publish on this connection, because of an alarm of its memory or disk (B6)."""
@@ -149,15 +142,17 @@ async def close_channel(channel: AbstractChannel) -> bool:
 
 async def _close_channel(channel: AbstractChannel) -> None:
     try:
-        await channel.close()
-    except (*LINK_ERRORS, asyncio.CancelledError) as error:
+        with driver_errors():
+            await channel.close()
+    except LINK_ERRORS as error:
         _log.info("channel ended before it was closed", error=repr(error))
 
 
 async def _close(connection: AbstractConnection) -> None:
     try:
-        await asyncio.wait_for(connection.close(), _GOODBYE_SECONDS)
-    except (*LINK_ERRORS, asyncio.CancelledError) as error:
+        with driver_errors():
+            await asyncio.wait_for(connection.close(), _GOODBYE_SECONDS)
+    except LINK_ERRORS as error:
         _log.info("connection ended before it was closed", error=repr(error))
         await connection.close()  # its transport is gone by now, so that this only marks it as closed
 
@@ -165,9 +160,3 @@ async def _close(connection: AbstractConnection) -> None:
 def _is_alive(connection: AbstractConnection) -> bool:
     transport = connection.transport
     return transport is not None and not connection.is_closed and not transport.connection.is_closed
-
-
-def _raise_if_wished() -> None:
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -19,7 +19,8 @@ from pamqp.commands import Basic
 from sagakit import crash_points
 from sagakit.errors import BusUnavailable, InvalidInput, NotSendable
 from sagakit.messages import RecordedEvent
-from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, driver_errors
+from sagakit.rabbitmq.link import Link, close_channel
 from sagakit.rabbitmq.messages import MAX_BODY_BYTES, to_message
 from sagakit.rabbitmq.topology import Layout
 
@@ -104,7 +105,8 @@ class Lane:
             except LINK_ERRORS as error:
                 return [BusUnavailable(f"RabbitMQ does not answer: {type(error).__name__} {error}") for _ in outgoing]
             try:
-                answers = await self._send(channel, exchange, outgoing, self._deadline)
+                with driver_errors():
+                    answers = await self._send(channel, exchange, outgoing, self._deadline)
             except LINK_ERRORS as error:
                 answers = [_Unknown(error) for _ in outgoing]
             except BaseException:

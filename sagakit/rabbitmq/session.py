@@ -15,7 +15,8 @@ from aiormq.abc import DeliveredMessage
 
 from sagakit.errors import InvalidInput
 from sagakit.messages import RecordedEvent
-from sagakit.rabbitmq.link import LINK_ERRORS, close_channel
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, driver_errors
+from sagakit.rabbitmq.link import close_channel
 from sagakit.rabbitmq.messages import from_message
 from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.topology import MARKER_HEADER, MARKER_TYPE
@@ -61,11 +62,12 @@ class Session:
 
     async def begin(self, prefetch: int) -> None:
         """Consume, at most ``prefetch`` messages in hand. Raises one of `LINK_ERRORS`."""
-        inside = await self._channel.get_underlay_channel()
-        inside.on_consumer_cancel_callbacks.add(lambda _frame: self.end())
-        self._channel.close_callbacks.add(lambda *_: self.end())
-        await inside.basic_qos(prefetch_count=prefetch)
-        await inside.basic_consume(self._queue, self._on_message)
+        with driver_errors():
+            inside = await self._channel.get_underlay_channel()
+            inside.on_consumer_cancel_callbacks.add(lambda _frame: self.end())
+            self._channel.close_callbacks.add(lambda *_: self.end())
+            await inside.basic_qos(prefetch_count=prefetch)
+            await inside.basic_consume(self._queue, self._on_message)
 
     def end(self) -> None:
         """Give out nothing more."""
@@ -115,14 +117,16 @@ class Session:
     async def acknowledge(self, last: Arrived) -> None:
         """Acknowledge a message and all that came before it. Where the channel ended, they come again."""
         try:
-            await last.message.ack(multiple=True)
+            with driver_errors():
+                await last.message.ack(multiple=True)
         except LINK_ERRORS as error:
             _log.info("not acknowledged, it comes again", queue=self._queue, error=repr(error))
 
     async def reject(self, refused: Arrived) -> None:
         """Send a message to the dead letters."""
         try:
-            await refused.message.reject(requeue=False)
+            with driver_errors():
+                await refused.message.reject(requeue=False)
         except LINK_ERRORS as error:
             _log.info("not rejected, it comes again", queue=self._queue, error=repr(error))
 

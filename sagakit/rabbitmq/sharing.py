@@ -17,8 +17,9 @@ from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 
 from sagakit.rabbitmq.declaring import consumer_count
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, driver_errors
 from sagakit.rabbitmq.intake import Intake
-from sagakit.rabbitmq.link import LINK_ERRORS, Link, close_channel
+from sagakit.rabbitmq.link import Link, close_channel
 
 _log = structlog.get_logger("sagakit.rabbitmq")
 _LOOK_SECONDS = 1.0
@@ -36,12 +37,11 @@ async def share(asking: Link, consuming: Link, members: str, intakes: Sequence[I
             try:
                 if membership is None or membership.is_closed:
                     membership = await consuming.channel(publisher_confirms=False)
-                    await (await membership.get_underlay_channel()).basic_consume(members, _ignore)
+                    with driver_errors():
+                        await (await membership.get_underlay_channel()).basic_consume(members, _ignore)
                 active = [intake for intake in intakes if intake.is_active]
                 processes = await consumer_count(asking, members) if len(active) > 1 else 1
-            except (*LINK_ERRORS, asyncio.CancelledError) as error:
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    raise
+            except LINK_ERRORS as error:
                 _log.info("the queues cannot be shared now", members=members, error=repr(error))
                 continue
             for intake in active[math.ceil(len(intakes) / max(processes, 1)) :]:

@@ -45,6 +45,12 @@ async def test_resets_each_second_before_the_consumer_b8_c2(rabbitmq_url: str) -
         assert max(load.receiver.copies.values()) > 1, "no reset met work in hand: the test shows nothing"
 
 
+async def test_a_connection_that_ends_behind_messages_before_the_consumer_b8_c2(rabbitmq_url: str) -> None:
+    """The driver then knows no reason, and raises a bare `Exception` in whoever acknowledges: the consumer goes on (G3)."""
+    async with loaded(rabbitmq_url, behind_proxy="consumer", copies=None) as load:
+        await broker_faults.last_words(load, 5)
+
+
 @both_ways
 async def test_replies_dropped_b9(rabbitmq_url: str, publishing: Publishing) -> None:
     async with loaded(rabbitmq_url, publishing) as load:

@@ -17,6 +17,7 @@ from sagakit.ports import Refused, Subscription
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.rabbitmq.declaring import consumer_count, message_count
 from sagakit.rabbitmq.messages import to_message
+from sagakit.rabbitmq.session import Arrived, Session
 from sagakit.rabbitmq.topology import (
     ALLOWED_QUEUE_ARGUMENTS,
     DEAD_LETTERS,
@@ -171,6 +172,29 @@ async def test_a_handler_that_raises_what_nobody_expects_is_called_again_c6(bus:
     await bus.publish(subscription, events)
     await until(lambda: receiver.has_all(events), "the events in the end")
     assert receiver.out_of_order == []
+
+
+async def test_a_session_that_fails_as_nobody_expects_is_followed_by_another_g3(
+    bus: RabbitBus, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = Receiver()
+    await bus.consume(subscription, receiver.handle)
+    acknowledge, failed = Session.acknowledge, list[Arrived]()
+
+    async def fail_once(session: Session, last: Arrived) -> None:
+        if not failed:
+            failed.append(last)
+            raise LookupError("nobody expects this")
+        await acknowledge(session, last)
+
+    monkeypatch.setattr(Session, "acknowledge", fail_once)
+    events = _events(subscription, 3)
+    await bus.publish(subscription, events[:1])
+    await until(lambda: failed, "the session to fail")
+    await bus.publish(subscription, events[1:])
+    await until(lambda: receiver.has_all(events), "the others to arrive")
+    assert receiver.out_of_order == []
+    assert receiver.copies[events[0].id] == 2, "what was not acknowledged comes again"
 
 
 async def test_a_consumer_that_the_broker_cancels_consumes_again_b8(

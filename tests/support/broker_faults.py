@@ -93,6 +93,13 @@ async def resets(load: Load, times: int) -> None:
     await load.recovers(time.monotonic())
 
 
+async def last_words(load: Load, times: int) -> None:
+    """The end of a connection comes together with messages: the driver finds it between two frames, and reports no error."""
+    for _ in range(times):
+        await load.proxy.last_words()
+        await load.recovers(time.monotonic())
+
+
 async def replies_dropped(load: Load, seconds: float) -> None:
     """What is published is stored, and the confirm never comes."""
     load.proxy.set("drop_replies")

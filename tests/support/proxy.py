@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 Mode = Literal["pass", "hold", "drop_replies", "refuse"]
+_SOON_SECONDS = 0.2
 
 
 class Proxy:
@@ -20,7 +21,8 @@ class Proxy:
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
-        self.lost = asyncio.Event()
+        self.lost, self.held = asyncio.Event(), asyncio.Event()
+        self._is_ending = False
 
     def set(self, mode: Mode) -> None:
         self.mode = mode
@@ -32,6 +34,17 @@ class Proxy:
         for pair in list(self._pairs):
             for writer in pair:
                 writer.transport.abort()
+
+    async def last_words(self) -> None:
+        """Keep what the server says next, then let it through together with the end of the connection."""
+        self.set("hold")
+        self.held.clear()
+        await self.held.wait()
+        await asyncio.sleep(_SOON_SECONDS)  # as much as the consumer's prefetch lets the server say
+        self._is_ending = True
+        self.set("pass")
+        await asyncio.sleep(_SOON_SECONDS)
+        self._is_ending = False
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode == "refuse":
@@ -53,11 +66,16 @@ class Proxy:
         try:
             while data := await source.read(65536):
                 while self.mode == "hold":
+                    if is_reply:
+                        self.held.set()
                     await self._moved.wait()
                 if self.mode == "drop_replies" and is_reply:
                     self.lost_bytes += len(data)
                     self.lost.set()
                     continue
+                if self._is_ending and is_reply:
+                    sink.write(data + await _rest(source))
+                    break
                 sink.write(data)
                 await sink.drain()
         except OSError:
@@ -70,6 +88,13 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _rest(source: asyncio.StreamReader) -> bytes:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SOON_SECONDS / 4):
+            return await source.read(65536)
+    return b""
 
 
 @asynccontextmanager
