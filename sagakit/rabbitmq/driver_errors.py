@@ -12,6 +12,12 @@ LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 """What a broken connection or channel raises, where the driver is called inside `driver_errors`."""
 
 
+def is_cancelled() -> bool:
+    """Say whether somebody wishes the current task to end. A `CancelledError` without that is no wish: what it awaited ended."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @contextmanager
 def driver_errors() -> Iterator[None]:
     """Raise one of `LINK_ERRORS` for whatever the driver raises instead when a connection ends under a call.
@@ -22,7 +28,7 @@ def driver_errors() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if is_cancelled():
             raise
         raise ConnectionError("the connection ended during a call") from None
     except asyncio.InvalidStateError as error:

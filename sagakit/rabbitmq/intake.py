@@ -17,7 +17,7 @@ from sagakit import crash_points
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Refuse
 from sagakit.rabbitmq.declaring import delete_queue
-from sagakit.rabbitmq.driver_errors import LINK_ERRORS
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS, is_cancelled
 from sagakit.rabbitmq.link import Link, close_channel
 from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.session import Arrived, Marker, Session
@@ -110,10 +110,12 @@ class Intake:
             except ChannelNotFoundEntity:
                 self._is_gone = self._is_former
                 _log.info("the queue is gone", queue=self.queue, is_former=self._is_former)
-            except LINK_ERRORS as error:
-                _log.info("no session", queue=self.queue, error=repr(error))
-            except Exception:  # noqa: BLE001 a consumer that ends unseen would hold back everything in its queue
-                _log.exception("a session failed, another follows", queue=self.queue)
+            except (Exception, asyncio.CancelledError) as error:  # an intake that ends unseen would hold back its whole queue
+                if is_cancelled():
+                    raise
+                (_log.info if isinstance(error, LINK_ERRORS) else _log.exception)(
+                    "no session", queue=self.queue, error=repr(error)
+                )
             finally:
                 session, self._session = self._session, None
                 if session is not None:

@@ -158,13 +158,16 @@ async def _waits(bus: RabbitBus, count: int) -> bool:
     return (await message_count(bus._asking, DEAD_LETTERS) or 0) >= count
 
 
-async def test_a_handler_that_raises_what_nobody_expects_is_called_again_c6(bus: RabbitBus, subscription: Subscription) -> None:
+@pytest.mark.parametrize("raised", [ValueError("a bug"), asyncio.CancelledError()])
+async def test_a_handler_that_raises_what_nobody_expects_is_called_again_c6(
+    bus: RabbitBus, subscription: Subscription, raised: BaseException
+) -> None:
     receiver, attempts = Receiver(), []
 
     async def handle(events: Sequence[RecordedEvent]) -> None:
         attempts.append(len(events))
         if len(attempts) < 3:
-            raise ValueError("a bug")
+            raise raised
         await receiver.handle(events)
 
     await bus.consume(subscription, handle)
