@@ -75,8 +75,7 @@ class Applier:
         awkward: list[RecordedEvent] = []
         seen: set[UUID] = set()
         heads: dict[inbox.Key, int] = {}
-        for event in events:
-            look = looks[str(event.id)]
+        for event, look in zip(events, looks, strict=True):
             if look.is_handled or event.id in seen:
                 tally.repeats += 1
                 continue
@@ -144,7 +143,7 @@ class Applier:
         ready: Container[UUID] | None = None,
     ) -> None:
         """Apply one event in a savepoint, or set it aside, whether or not the consumer is held still."""
-        look = (await inbox.survey(session, self.consumer, [event]))[str(event.id)]
+        (look,) = await inbox.survey(session, self.consumer, [event])
         if look.is_handled:
             tally.repeats += 1
         elif look.is_waiting:

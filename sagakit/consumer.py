@@ -114,8 +114,7 @@ class Consumer:
             await consumers.require_running(session, self.name)
             looks = await inbox.survey(session, self.name, events)
         streams: dict[inbox.Key, list[RecordedEvent]] = {}
-        for event in events:
-            look = looks[str(event.id)]
+        for event, look in zip(events, looks, strict=True):
             if not (look.is_handled or look.is_waiting or look.is_behind or event.version <= look.head):
                 streams.setdefault(inbox.key_of(event), []).append(event)
         ready: set[UUID] = set()

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -152,12 +152,18 @@ def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
     return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
 
 
-@contextmanager
 def child_span(
     name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Run a block in a span that continues the stored context, and links to it when it is one message's processing."""
-    parent = span_context(traceparent)
+    parent = span_context(traceparent) if traceparent else None
+    if parent is None and not is_traced():
+        return nullcontext()  # no span, and no context to hand on
+    return _child_span(name, parent, kind, attributes)
+
+
+@contextmanager
+def _child_span(name: str, parent: SpanContext | None, kind: SpanKind, attributes: Mapping[str, str] | None) -> Iterator[None]:
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
     links = [Link(parent)] if parent and kind is SpanKind.CONSUMER else []
     with tracer().start_as_current_span(name, context=context, kind=kind, links=links, attributes=attributes):

@@ -12,15 +12,15 @@ from typing import Any
 from uuid import UUID
 
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractIncomingMessage
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from sagakit.errors import InvalidInput
 from sagakit.messages import Metadata, RecordedEvent
 from sagakit.rabbitmq.json_text import json_object
+from sagakit.rabbitmq.properties import UNDECODABLE, replace_decoding
 from sagakit.rabbitmq.refused import RefusedMessage
-from sagakit.rabbitmq.undecodable import UNDECODABLE, tolerate
+from sagakit.rabbitmq.wire_message import WireMessage
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEADER_LENGTH", "MAX_TRACESTATE_LENGTH", "RefusedMessage", "from_message", "to_message"]
 
@@ -38,7 +38,7 @@ _STREAM = re.compile(r"[^-]+-.+")
 _validate, _dump = Metadata.__pydantic_validator__.validate_python, Metadata.__pydantic_serializer__.to_json
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
-tolerate()
+replace_decoding()
 
 
 def to_message(event: RecordedEvent) -> Message:
@@ -81,7 +81,7 @@ def to_message(event: RecordedEvent) -> Message:
     )
 
 
-def from_message(message: AbstractIncomingMessage) -> RecordedEvent:
+def from_message(message: WireMessage) -> RecordedEvent:
     """Read an event, of sagakit or of any producer that follows `docs/messages.md`.
 
     A producer that is not sagakit leaves out what it does not know: ``position`` is then 0, ``schema_version`` 1,
@@ -91,7 +91,7 @@ def from_message(message: AbstractIncomingMessage) -> RecordedEvent:
     """
     if len(message.body) > MAX_BODY_BYTES:
         raise InvalidInput(f"a body of {len(message.body)} bytes is over the limit of {MAX_BODY_BYTES}")
-    headers: dict[str, Any] = message.headers
+    headers = message.headers
     for name, value in headers.items():
         if type(value) in _TEXTS and len(value) > MAX_HEADER_LENGTH and name not in _TRACE_HEADERS:
             raise InvalidInput(f"the header {name!r} is longer than {MAX_HEADER_LENGTH}")
@@ -118,7 +118,7 @@ def from_message(message: AbstractIncomingMessage) -> RecordedEvent:
     return event
 
 
-def _checked_body(message: AbstractIncomingMessage) -> str:
+def _checked_body(message: WireMessage) -> str:
     content_type = message.content_type
     if content_type and content_type.partition(";")[0].strip().lower() != "application/json":
         raise InvalidInput("the property content_type must be application/json: CloudEvents in binary mode")
@@ -196,7 +196,7 @@ def _time(headers: dict[str, Any]) -> datetime:
     raise InvalidInput("the header cloudEvents:time must be a time with its offset, like 2026-01-31T12:00:00Z")
 
 
-def _metadata(headers: dict[str, Any], message: AbstractIncomingMessage, event_id: UUID) -> tuple[Metadata, str]:
+def _metadata(headers: dict[str, Any], message: WireMessage, event_id: UUID) -> tuple[Metadata, str]:
     """Read where the event comes from, and how the log would hold it."""
     given = headers.get("metadata")
     fields = {} if given is None else _plain(_text(given, "metadata"))

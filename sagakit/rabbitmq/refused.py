@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from aio_pika.abc import AbstractIncomingMessage
+from sagakit.rabbitmq.wire_message import WireMessage
 
 MAX_EXCERPT_LENGTH = 64 * 1024
 _MAX_HEADERS, _MAX_VALUE_LENGTH = 64, 1024
@@ -28,9 +28,9 @@ class RefusedMessage:
     size: int
 
     @classmethod
-    def of(cls, message: AbstractIncomingMessage, reason: str) -> RefusedMessage:
+    def of(cls, message: WireMessage, reason: str) -> RefusedMessage:
         """Make one from any message whatever; keeps no reference to its body."""
-        headers: Mapping[str, object] = message.headers or {}
+        headers: Mapping[str, object] = message.headers
         return cls(
             message_id=_printable(message.message_id, 255) if message.message_id else None,
             reason=_printable(reason, MAX_EXCERPT_LENGTH),

@@ -6,11 +6,13 @@ What is in hand is tied to the channel it came by: it is acknowledged there or n
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aio_pika.message import IncomingMessage
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import AbstractChannel as DriverChannel
 from aiormq.abc import DeliveredMessage
 
 from sagakit.errors import InvalidInput
@@ -20,6 +22,7 @@ from sagakit.rabbitmq.link import close_channel
 from sagakit.rabbitmq.messages import from_message
 from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.topology import MARKER_HEADER, MARKER_TYPE
+from sagakit.rabbitmq.wire_message import WireMessage
 
 _log = structlog.get_logger("sagakit.rabbitmq")
 _ACTIVE_SECONDS = 5.0
@@ -32,11 +35,11 @@ class Marker:
     producer: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Arrived:
-    """A message and what it is."""
+    """What a message is, and the number under which the broker gave it on this channel."""
 
-    message: AbstractIncomingMessage
+    delivery_tag: int
     content: RecordedEvent | RefusedMessage | Marker
 
 
@@ -46,6 +49,7 @@ class Session:
     def __init__(self, queue: str, channel: AbstractChannel) -> None:
         """Take the queue's name and a channel of its own."""
         self._queue, self._channel = queue, channel
+        self._inside: DriverChannel  # from `begin` on
         self._waiting: list[Arrived] = []
         self._changed, self._over = asyncio.Event(), asyncio.Event()
         self._last_arrival = -_ACTIVE_SECONDS
@@ -58,12 +62,12 @@ class Session:
     @property
     def is_active(self) -> bool:
         """True when something waits here, or came lately."""
-        return bool(self._waiting) or asyncio.get_running_loop().time() - self._last_arrival < _ACTIVE_SECONDS
+        return bool(self._waiting) or time.monotonic() - self._last_arrival < _ACTIVE_SECONDS
 
     async def begin(self, prefetch: int) -> None:
         """Consume, at most ``prefetch`` messages in hand. Raises one of `LINK_ERRORS`."""
         with driver_errors():
-            inside = await self._channel.get_underlay_channel()
+            self._inside = inside = await self._channel.get_underlay_channel()
             inside.on_consumer_cancel_callbacks.add(lambda _frame: self.end())
             self._channel.close_callbacks.add(lambda *_: self.end())
             await inside.basic_qos(prefetch_count=prefetch)
@@ -77,16 +81,14 @@ class Session:
     async def _on_message(self, delivered: DeliveredMessage) -> None:
         if self.is_over:
             return
-        self._last_arrival = asyncio.get_running_loop().time()
-        message = IncomingMessage(delivered)
-        arrived = Arrived(message, self._read(message))
-        if isinstance(arrived.content, RefusedMessage):
-            refused = arrived.content
-            _log.error("refused a message", queue=self._queue, message_id=refused.message_id, reason=refused.reason)
-        self._waiting.append(arrived)
+        self._last_arrival = time.monotonic()
+        content = self._read(WireMessage.of(delivered))
+        if isinstance(content, RefusedMessage):
+            _log.error("refused a message", queue=self._queue, message_id=content.message_id, reason=content.reason)
+        self._waiting.append(Arrived(cast("int", delivered.delivery_tag), content))
         self._changed.set()
 
-    def _read(self, message: AbstractIncomingMessage) -> RecordedEvent | RefusedMessage | Marker:
+    def _read(self, message: WireMessage) -> RecordedEvent | RefusedMessage | Marker:
         try:
             if message.type == MARKER_TYPE and message.headers.get(MARKER_HEADER) == self._queue:
                 return Marker(str(message.headers.get("service")))
@@ -118,7 +120,7 @@ class Session:
         """Acknowledge a message and all that came before it. Where the channel ended, they come again."""
         try:
             with driver_errors():
-                await last.message.ack(multiple=True)
+                await self._inside.basic_ack(last.delivery_tag, multiple=True)
         except LINK_ERRORS as error:
             _log.info("not acknowledged, it comes again", queue=self._queue, error=repr(error))
 
@@ -126,7 +128,7 @@ class Session:
         """Send a message to the dead letters."""
         try:
             with driver_errors():
-                await refused.message.reject(requeue=False)
+                await self._inside.basic_reject(refused.delivery_tag, requeue=False)
         except LINK_ERRORS as error:
             _log.info("not rejected, it comes again", queue=self._queue, error=repr(error))
 
@@ -137,7 +139,7 @@ class Session:
             await close_channel(self._channel)
 
 
-def _refused(message: AbstractIncomingMessage, reason: str) -> RefusedMessage:
+def _refused(message: WireMessage, reason: str) -> RefusedMessage:
     try:
         return RefusedMessage.of(message, reason)
     except Exception as error:  # noqa: BLE001 as above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import text
-from sqlmodel import col, select, update
+from sqlmodel import col, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import InfrastructureError, InvalidInput
@@ -13,6 +13,7 @@ from sagakit.sql.tables import ConsumerRow
 # An advisory lock and no row lock: who waits for it alone is served in turn, where shared row locks could starve it for ever.
 _LOCK = 0x5A6A_C0
 _SHARE = text("select pg_advisory_xact_lock_shared(:lock, hashtext(:consumer))")
+_HELD = text("select paused_by from sagakit_consumers where consumer = :consumer")
 _ALONE = text("select pg_advisory_xact_lock(:lock, hashtext(:consumer))")
 
 
@@ -24,7 +25,7 @@ async def register(session: AsyncSession, consumer: str) -> None:
 async def require_running(session: AsyncSession, consumer: str) -> None:
     """Hold off whoever would pause the consumer until this transaction ends. Raises `InfrastructureError` when it is paused."""
     await _lock(session, consumer, is_alone=False)
-    paused_by = (await session.exec(select(ConsumerRow.paused_by).where(ConsumerRow.consumer == consumer))).first()
+    paused_by = await _held_by(session, consumer)
     if paused_by is not None:
         raise InfrastructureError(f"consumer {consumer} is paused by {paused_by}: its events wait until that is over")
 
@@ -36,7 +37,7 @@ async def pause(session: AsyncSession, consumer: str, by: str) -> None:
     """
     await register(session, consumer)
     await _lock(session, consumer, is_alone=True)
-    held = (await session.exec(select(ConsumerRow.paused_by).where(ConsumerRow.consumer == consumer))).first()
+    held = await _held_by(session, consumer)
     if held is not None and held != by:
         raise InvalidInput(f"consumer {consumer} is paused by {held} already: wait for its end, or `resume` it")
     await session.exec(update(ConsumerRow).where(col(ConsumerRow.consumer) == consumer).values(paused_by=by))
@@ -45,6 +46,11 @@ async def pause(session: AsyncSession, consumer: str, by: str) -> None:
 async def resume(session: AsyncSession, consumer: str) -> None:
     """Let the consumer go on."""
     await session.exec(update(ConsumerRow).where(col(ConsumerRow.consumer) == consumer).values(paused_by=None))
+
+
+async def _held_by(session: AsyncSession, consumer: str) -> str | None:
+    connection = await session.connection()
+    return (await connection.execute(_HELD, {"consumer": consumer})).scalar_one_or_none()
 
 
 async def _lock(session: AsyncSession, consumer: str, *, is_alone: bool) -> None:

@@ -6,12 +6,12 @@ subquery per row cannot become a scan of an inbox that has grown since.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import TextClause, bindparam, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,13 +24,14 @@ Key = tuple[str, str]
 # The rows of a batch, handed over as one JSON text.
 _ROWS = {
     "postgresql": """json_to_recordset(cast(:rows as json))
-        as r(id text, producer text, stream text, version integer, effects integer)""",
+        as r(id text, producer text, stream text, version integer, effects integer, place integer)""",
     "sqlite": """(select json_extract(value, '$.id') as id, json_extract(value, '$.producer') as producer,
+        json_extract(value, '$.place') as place,
         json_extract(value, '$.stream') as stream, json_extract(value, '$.version') as version,
         json_extract(value, '$.effects') as effects from json_each(:rows)) as r""",
 }
 _SURVEY = """
-select r.id,
+select r.place,
        (select 1 from sagakit_inbox i where i.consumer = :consumer and i.event_id = r.id),
        (select 1 from sagakit_parked p where p.consumer = :consumer and p.event_id = r.id),
        (select 1 from sagakit_parked p
@@ -66,8 +67,7 @@ _STATEMENTS: Mapping[tuple[str, str], TextClause] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """How one event stands with a consumer; ``head`` is the last version of its stream that took effect, 0 for none."""
 
     is_handled: bool
@@ -81,10 +81,13 @@ def key_of(event: RecordedEvent) -> Key:
     return event.service, event.stream
 
 
-async def survey(session: AsyncSession, consumer: str, events: Sequence[RecordedEvent]) -> dict[str, Look]:
-    """Look, in one statement, which events were handled, wait themselves, or stand behind others of their stream that wait."""
-    found = await _run(session, _SURVEY, consumer, _rows_of(events))
-    return {row[0]: Look(bool(row[1]), bool(row[2]), bool(row[3]), row[4] or 0) for row in found}
+async def survey(session: AsyncSession, consumer: str, events: Sequence[RecordedEvent]) -> list[Look]:
+    """Look, in one statement, which events were handled, wait themselves, or stand behind others of their stream that wait.
+
+    The looks are in the order of the events.
+    """
+    found = sorted(await _run(session, _SURVEY, consumer, _rows_of(events)), key=itemgetter(0))
+    return [Look(bool(handled), bool(waiting), bool(behind), head or 0) for _, handled, waiting, behind, head in found]
 
 
 async def enter(session: AsyncSession, consumer: str, events: Sequence[RecordedEvent]) -> set[str]:
@@ -121,7 +124,8 @@ async def forget(session: AsyncSession, before: datetime, limit: int) -> int:
 
 def _rows_of(events: Sequence[RecordedEvent]) -> list[dict[str, object]]:
     return [
-        {"id": str(event.id), "producer": event.service, "stream": event.stream, "version": event.version} for event in events
+        {"id": event.id, "producer": event.service, "stream": event.stream, "version": event.version, "place": place}
+        for place, event in enumerate(events)
     ]
 
 
@@ -130,5 +134,5 @@ async def _run(
 ) -> Sequence[Any]:
     connection = await session.connection()
     statement = _STATEMENTS[connection.dialect.name, template]
-    result = await connection.execute(statement, {"consumer": consumer, "rows": json.dumps(rows), **values})
+    result = await connection.execute(statement, {"consumer": consumer, "rows": to_json(rows).decode(), **values})
     return result.all()

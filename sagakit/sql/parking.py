@@ -60,7 +60,7 @@ async def set_aside(
 
 async def standing(session: AsyncSession, consumer: str, event: RecordedEvent) -> Standing:
     """Tell whether the event is new to the consumer, was handled, or waits here itself or behind another of its stream."""
-    look = (await inbox.survey(session, consumer, [event]))[str(event.id)]
+    (look,) = await inbox.survey(session, consumer, [event])
     return "handled" if look.is_handled else "behind" if look.is_waiting or look.is_behind else "new"
 
 

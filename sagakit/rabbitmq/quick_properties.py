@@ -1,0 +1,92 @@
+"""A content header of AMQP 0-9-1, read in a third of the driver's time, which copies what is left of a table at each value.
+
+Only what events have as a rule is read here: short texts, and headers that are text or integers. Of anything else, and of
+anything malformed, this says that it is not its business, and the driver reads it from the beginning.
+Source: AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1, with the field types as RabbitMQ has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from struct import Struct, error
+from typing import Any
+
+from pamqp.header import ContentHeader
+
+_FIXED = Struct(">HHQH")  # class, weight, size of the body, flags
+_LENGTH = Struct(">I")
+_TEXT = ord("S")
+_INTEGERS: Mapping[int, Struct] = {
+    ord(kind): Struct(f">{code}")
+    for kind, code in (("b", "b"), ("B", "B"), ("s", "h"), ("u", "H"), ("I", "i"), ("i", "I"), ("l", "q"))
+}
+
+
+def fill(header: ContentHeader, data: bytes) -> bool:
+    """Fill a content header from what its frame holds; False, and the header as it was, when the driver has to read that."""
+    found: dict[str, Any] = {}
+    at = _FIXED.size
+    try:
+        class_id, weight, body_size, flags = _FIXED.unpack_from(data)
+        if flags & ~_READ_HERE:
+            return False
+        for flag, name, read in _PROPERTIES:
+            if flags & flag:
+                at, found[name] = read(data, at)
+    except (error, ValueError, LookupError):
+        return False
+    if at != len(data):
+        return False
+    header.class_id, header.weight, header.body_size = class_id, weight, body_size
+    for name, value in found.items():
+        setattr(header.properties, name, value)
+    return True
+
+
+# Each reads a value, and says where what follows begins: behind the end where the value is cut short.
+def _short_text(data: bytes, at: int) -> tuple[int, str]:
+    start = at + 1
+    end = start + data[at]
+    return end, data[start:end].decode()
+
+
+def _octet(data: bytes, at: int) -> tuple[int, int]:
+    return at + 1, data[at]
+
+
+def _table(data: bytes, at: int) -> tuple[int, dict[str, str | int]]:
+    table: dict[str, str | int] = {}
+    (length,) = _LENGTH.unpack_from(data, at)
+    at += 4
+    end = at + length
+    while at < end:
+        start = at + 1
+        at = start + data[at]
+        name = data[start:at].decode()
+        kind = data[at]
+        at += 1
+        if kind == _TEXT:
+            (length,) = _LENGTH.unpack_from(data, at)
+            start = at + 4
+            at = start + length
+            table[name] = data[start:at].decode()
+        else:
+            integer = _INTEGERS[kind]
+            (table[name],) = integer.unpack_from(data, at)
+            at += integer.size
+    if at != end:
+        raise ValueError("a value goes beyond the table")
+    return at, table
+
+
+_PROPERTIES: Sequence[tuple[int, str, Callable[[bytes, int], tuple[int, Any]]]] = (
+    (1 << 15, "content_type", _short_text),
+    (1 << 14, "content_encoding", _short_text),
+    (1 << 13, "headers", _table),
+    (1 << 12, "delivery_mode", _octet),
+    (1 << 11, "priority", _octet),
+    (1 << 10, "correlation_id", _short_text),
+    (1 << 7, "message_id", _short_text),
+    (1 << 5, "message_type", _short_text),
+)
+_READ_HERE = sum(flag for flag, _, _ in _PROPERTIES)

@@ -1,0 +1,85 @@
+"""What is read the quick way is what the driver would have read, and everything else is left to it (failures S11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from sagakit.rabbitmq.messages import to_message
+from sagakit.rabbitmq.properties import replace_decoding
+from sagakit.rabbitmq.quick_properties import fill
+from tests.support.deliveries import event
+
+replace_decoding()
+_driver: Callable[[ContentHeader, bytes], None] = ContentHeader.unmarshal.__wrapped__  # type: ignore[attr-defined]
+_SHORT = st.text(max_size=60)
+_TEXTS = ("content_type", "content_encoding", "correlation_id", "message_id", "message_type")
+_USUAL = st.fixed_dictionaries(
+    {},
+    optional={
+        "headers": st.dictionaries(_SHORT, st.text() | st.integers(-(2**63), 2**63 - 1)),
+        "delivery_mode": st.sampled_from([1, 2]),
+        "priority": st.integers(0, 255),
+        **dict.fromkeys(_TEXTS, _SHORT),
+    },
+)
+_UNUSUAL = {
+    "reply_to": "somewhere", "expiration": "1000", "user_id": "guest", "app_id": "a",
+    "headers": {"x-death": [{"count": 1}]},
+}  # fmt: skip
+
+
+def _bytes(properties: dict[str, Any]) -> bytes:
+    return ContentHeader(0, 7, Basic.Properties(**properties)).marshal()
+
+
+def _read(header: ContentHeader) -> tuple[object, ...]:
+    return header.class_id, header.weight, header.body_size, dict(header.properties)
+
+
+@given(properties=_USUAL)
+def test_what_events_have_is_read_as_the_driver_reads_it(properties: dict[str, Any]) -> None:
+    data = _bytes(properties)
+    quick, slow = ContentHeader(), ContentHeader()
+    assert fill(quick, data)
+    _driver(slow, data)
+    assert _read(quick) == _read(slow)
+
+
+def test_an_event_of_ours_is_read_the_quick_way() -> None:
+    message = to_message(event("counter-a", 300))
+    header = ContentHeader()
+    assert fill(header, ContentHeader(0, len(message.body), message.properties).marshal())
+    assert header.properties.headers == message.headers
+
+
+@given(properties=_USUAL, place=st.integers(0, 400), change=st.integers(1, 255), cut=st.integers(0, 3))
+@example(properties={"headers": {"stream": "s-1"}}, place=15, change=0x40, cut=0)  # a table that is longer than it is
+@example(properties={"headers": {"stream": "s-1"}}, place=28, change=0x01, cut=0)  # a text that ends behind its table
+def test_nothing_that_the_driver_refuses_or_reads_otherwise_is_read(
+    properties: dict[str, Any], place: int, change: int, cut: int
+) -> None:
+    data = bytearray(_bytes(properties))
+    data[place % len(data)] ^= change
+    harmed = bytes(data[: len(data) - cut])
+    quick, slow = ContentHeader(), ContentHeader()
+    if not fill(quick, harmed):
+        assert _read(quick) == _read(ContentHeader())
+        return
+    _driver(slow, harmed)
+    assert _read(quick) == _read(slow)
+
+
+@pytest.mark.parametrize("name", _UNUSUAL)
+def test_what_events_do_not_have_is_left_to_the_driver(name: str) -> None:
+    data = _bytes({name: _UNUSUAL[name]})
+    header = ContentHeader()
+    assert not fill(header, data)
+    header.unmarshal(data)
+    assert getattr(header.properties, name) == _UNUSUAL[name]
