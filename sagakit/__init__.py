@@ -4,7 +4,7 @@ from sagakit.aggregate import Aggregate, applies, handles
 from sagakit.errors import DomainError
 from sagakit.messages import Command, Event, Identifier, RecordedEvent
 from sagakit.personal import Personal
-from sagakit.projection import Projection, projects
+from sagakit.projection import Projection, projects, projects_batch
 from sagakit.reactions import reaction
 from sagakit.saga import Saga
 from sagakit.schedules import schedule
@@ -27,6 +27,7 @@ __all__ = [
     "applies",
     "handles",
     "projects",
+    "projects_batch",
     "reaction",
     "schedule",
     "upcasts",

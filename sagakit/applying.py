@@ -7,8 +7,7 @@ caller begins again, in a new transaction, one by one.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,6 +15,7 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit import crash_points
+from sagakit.effects import Effects, Span
 from sagakit.messages import RecordedEvent
 from sagakit.patience import Patience
 from sagakit.sql import consumers, inbox, parking
@@ -23,8 +23,6 @@ from sagakit.sql.faults import blames_event
 from sagakit.telemetry import count
 
 _log = structlog.get_logger("sagakit.consumer")
-Effect = Callable[[AsyncSession, RecordedEvent], Awaitable[None]]
-Span = Callable[[RecordedEvent], AbstractContextManager[None]]
 
 
 class Irregular(Exception):
@@ -56,10 +54,10 @@ class Tally:
 class Applier:
     """Applies events for one consumer. ``has_inbox`` is False where a checkpoint in the transaction tells what was handled."""
 
-    def __init__(self, consumer: str, effect: Effect | None, patience: Patience, span: Span, *, has_inbox: bool = True) -> None:
-        """Name the consumer, and say what it does with an event; without an effect the inbox row is all there is."""
+    def __init__(self, consumer: str, effects: Effects | None, patience: Patience, span: Span, *, has_inbox: bool = True) -> None:
+        """Name the consumer, and say what it does with events; without effects the inbox row is all there is."""
         self.consumer, self.patience = consumer, patience
-        self._effect, self._span, self._has_inbox = effect, span, has_inbox
+        self._effects, self._span, self._has_inbox = effects, span, has_inbox
 
     async def all_at_once(
         self, session: AsyncSession, events: Sequence[RecordedEvent], ready: Container[UUID] | None = None
@@ -104,10 +102,8 @@ class Applier:
         if self._has_inbox:
             crash_points.reached(crash_points.CONSUMER_ENTERED)
         try:
-            if self._effect is not None:
-                for event in fresh:
-                    with self._span(event):
-                        await self._effect(session, event)
+            if self._effects is not None:
+                await self._effects(session, fresh, self._span)
                 await session.flush()
         except Exception as error:
             if blames_event(error):
@@ -175,9 +171,8 @@ class Applier:
         async with session.begin_nested():
             if self._has_inbox and not await inbox.enter(session, self.consumer, [event]):
                 return False
-            if self._effect is not None:
-                with self._span(event):
-                    await self._effect(session, event)
+            if self._effects is not None:
+                await self._effects(session, [event], self._span)
                 await session.flush()
             if self._has_inbox:
                 await inbox.note_heads(session, self.consumer, [event])

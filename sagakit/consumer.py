@@ -15,7 +15,8 @@ import structlog
 from opentelemetry.trace import SpanKind
 
 from sagakit import crash_points
-from sagakit.applying import Applier, Effect, Irregular, Tally
+from sagakit.applying import Applier, Irregular, Tally
+from sagakit.effects import Effect, Effects, one_by_one
 from sagakit.messages import RecordedEvent
 from sagakit.patience import Patience
 from sagakit.ports import ReadModels, Refused
@@ -32,9 +33,9 @@ _SIDE_BY_SIDE = 32
 class Consumer:
     """Handles the events of one durable consumer.
 
-    ``effect`` runs in the inbox's transaction and happens once. ``before`` runs ahead of it, outside any transaction, and
-    may be repeated: it is for what cannot share a transaction, such as starting a workflow under a fixed id. Run `retrier`
-    beside it, or what failed once is never tried again.
+    ``effect`` runs in the inbox's transaction and happens once; ``effects``, in its place, is what the events of a batch do
+    together. ``before`` runs ahead of it, outside any transaction, and may be repeated: it is for what cannot share a
+    transaction, such as starting a workflow under a fixed id. Run `retrier` beside it, or what failed once is never tried again.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Consumer:
         patience: Patience,
         *,
         effect: Effect | None = None,
+        effects: Effects | None = None,
         before: Before | None = None,
     ) -> None:
         """Name the consumer, and say what it does with an event and how often it tries."""
         self.name, self._tables, self._before = name, tables, before
-        self._applier = Applier(name, effect, patience, self._span)
+        self._applier = Applier(name, one_by_one(effect) if effect else effects, patience, self._span)
         # Effects on one read model touch shared rows: side by side they would only wait for, or lock out, each other.
         self._one_effect = asyncio.Lock()
         self.retrier = Retrier(self._applier, tables, self._one_effect, before)

@@ -13,6 +13,7 @@ import structlog
 
 from sagakit import crash_points
 from sagakit.backlog import Backlog
+from sagakit.cancelling import is_cancelled
 from sagakit.cursor import Cursor
 from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
@@ -88,7 +89,7 @@ class Feed:
                 await self.complain(str(error))
             except asyncio.CancelledError:
                 # A driver cancels what waits on its dead connection; that is no wish of ours to stop (failures B7).
-                if (task := asyncio.current_task()) is None or task.cancelling():
+                if is_cancelled():
                     raise
                 rest = pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                 await self.complain("the driver cancelled what waited for the broker or the database")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sagakit.errors import InvalidInput
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 P = TypeVar("P")
 Handler = Callable[[P, "AsyncSession", E, RecordedEvent], Awaitable[None]]
+BatchHandler = Callable[[P, "AsyncSession", Sequence[tuple[E, RecordedEvent]]], Awaitable[None]]
 
 
 def projects(event: type[E]) -> Callable[[Handler[P, E]], Handler[P, E]]:
@@ -25,6 +26,21 @@ def projects(event: type[E]) -> Callable[[Handler[P, E]], Handler[P, E]]:
 
     def mark(method: Handler[P, E]) -> Handler[P, E]:
         method.__sagakit_projects__ = event  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def projects_batch(event: type[E]) -> Callable[[BatchHandler[P, E]], BatchHandler[P, E]]:
+    """Mark the method that writes what several ``event`` mean into the read model in one go, with one statement say.
+
+    It gets what lies side by side in a batch, in order of delivery, at least one: how many is up to the load. Delivery: as for
+    `projects`. Where an event among them fails, it is called again with each alone, so that no other is parked with it.
+    """
+
+    def mark(method: BatchHandler[P, E]) -> BatchHandler[P, E]:
+        method.__sagakit_projects__ = event  # type: ignore[attr-defined]
+        method.__sagakit_takes_batches__ = True  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -51,9 +67,28 @@ class Projection:
             if (event := getattr(method, "__sagakit_projects__", None))
         }
 
+    @property
+    def takes_batches(self) -> bool:
+        """Tell whether any handler takes several events at once."""
+        return any(_takes_batches(getattr(self, name)) for name in self.handlers.values())
+
+    def batch_handler(self, events: Iterable[Event]) -> Callable[..., Awaitable[None]] | None:
+        """Return the one method that takes all that a stored event means together with its neighbours, if there is one."""
+        names = {self.handlers.get(type(event)) for event in events}
+        name = names.pop() if len(names) == 1 else None
+        method = getattr(self, name) if name else None
+        return method if _takes_batches(method) else None
+
     async def apply(self, session: AsyncSession, events: Iterable[Event], recorded: RecordedEvent) -> None:
         """Hand what a stored event means to the handlers, in order; an event without one changes nothing."""
         for event in events:
             if name := self.handlers.get(type(event)):
                 handler: Any = getattr(self, name)
-                await handler(session, event, recorded)
+                if _takes_batches(handler):
+                    await handler(session, [(event, recorded)])
+                else:
+                    await handler(session, event, recorded)
+
+
+def _takes_batches(handler: Any) -> bool:
+    return getattr(handler, "__sagakit_takes_batches__", False)

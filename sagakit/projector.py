@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
 
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit import crash_points
-from sagakit.applying import Applier, Effect, Irregular, Tally
+from sagakit.applying import Applier, Irregular, Tally
+from sagakit.effects import Effects, Span, one_by_one, side_by_side
 from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent, Registry
@@ -121,13 +123,25 @@ class Projector:
         return tally
 
 
-def effect_of(projection: Projection, registry: Registry) -> Effect:
-    """Make what an event does to a projection, in the caller's transaction."""
+def effects_of(projection: Projection, registry: Registry) -> Effects:
+    """Make what events do to a projection, in the caller's transaction."""
 
     async def effect(session: AsyncSession, event: RecordedEvent) -> None:
         await projection.apply(session, registry.decode_all(event), event)
 
-    return effect
+    async def effects(session: AsyncSession, events: Sequence[RecordedEvent], span: Span) -> None:
+        decoded = [(registry.decode_all(event), event) for event in events]
+        for method, neighbours in groupby(decoded, key=lambda pair: projection.batch_handler(pair[0])):
+            if method is None:
+                for meaning, event in neighbours:
+                    with span(event):
+                        await projection.apply(session, meaning, event)
+                continue
+            together = list(neighbours)
+            with side_by_side([span(event) for _, event in together]):
+                await method(session, [(one, event) for meaning, event in together for one in meaning])
+
+    return effects if projection.takes_batches else one_by_one(effect)
 
 
 def applier_of(
@@ -139,4 +153,4 @@ def applier_of(
         about = {"messaging.message.id": str(event.id)}
         return child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about)
 
-    return Applier(consumer, effect_of(projection, registry), patience, span, has_inbox=has_inbox)
+    return Applier(consumer, effects_of(projection, registry), patience, span, has_inbox=has_inbox)

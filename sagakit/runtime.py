@@ -25,7 +25,7 @@ from sagakit.ports import Bus, Subscription
 from sagakit.postgres.horizon import HorizonWatch
 from sagakit.postgres.store import PostgresEventStore
 from sagakit.pressure import Pressure
-from sagakit.projector import Projector, effect_of
+from sagakit.projector import Projector, effects_of
 from sagakit.rabbitmq.bus import RabbitBus
 from sagakit.reactor import Reactor
 from sagakit.relay import Relay
@@ -194,7 +194,7 @@ class Runtime:
         for projection in opened.service.projections:
             name = projection_consumer(opened.service, projection)
             if name in owed:
-                consumer = Consumer(name, opened.tables, patience, effect=effect_of(projection(), services.registry))
+                consumer = Consumer(name, opened.tables, patience, effects=effects_of(projection(), services.registry))
                 await self._consume(opened, bus, owed[name], consumer)
 
     async def _consume(self, opened: OpenService, bus: Bus, owed: list[Subscription], consumer: Consumer) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 from benchmarks.bench import Bench
 from benchmarks.delivery.broker import Broker, as_messages, publish_all
-from benchmarks.delivery.domain import SeenLines, services
+from benchmarks.delivery.domain import Handling, SeenBatches, SeenLines, SlowLines, services
 from benchmarks.delivery.stage import Stage
 from benchmarks.measure import Measure, Sides
 from benchmarks.peer import Peer
@@ -32,10 +32,11 @@ async def publish_last(stage: Stage, bus: RabbitBus, subscription: Subscription,
 
 
 @asynccontextmanager
-async def against_faststream(bench: Bench, number: int, count: int) -> AsyncIterator[Sides]:
+async def against_faststream(bench: Bench, number: int, count: int, *, in_batches: bool = False) -> AsyncIterator[Sides]:
     """Handle events that wait, with inbox row and effect in a database, against a FastStream handler that only counts."""
+    make_services = partial(services, number, lines=SeenBatches if in_batches else SeenLines)
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage.opened(bench, partial(services, number), prefetch=PREFETCH))
+        stage = await stack.enter_async_context(Stage.opened(bench, make_services, prefetch=PREFETCH))
         broker = await stack.enter_async_context(Broker.connected(bench.bus))
         exchange, _ = await broker.queue(f"bare{number}")
         starting = Peer.started("faststream_peer.py", bus=bench.bus, queue=exchange.name, prefetch=PREFETCH)
@@ -49,11 +50,11 @@ async def against_faststream(bench: Bench, number: int, count: int) -> AsyncIter
         async def handling() -> float:
             await stage.fill(size)
             await publish_last(stage, bus, stage.subscription, size)
-            SeenLines.first_at = None
+            Handling.first_at = None
             async with stage.running("consumers"):
                 ended = await stage.affected(stage.filled)
             await broker.holds_for(stage.subscription, 0)
-            return size / (ended - (SeenLines.first_at or 0.0))
+            return size / (ended - (Handling.first_at or 0.0))
 
         async def counting() -> float:
             await publish_all(exchange, list(as_messages(await stage.events(size))))
@@ -77,7 +78,7 @@ async def scale_out(bench: Bench, number: int, processes: int, count: int) -> As
 
 @asynccontextmanager
 async def _with_processes(bench: Bench, number: int, processes: int, count: int) -> AsyncIterator[Measure]:
-    make_services = partial(services, number, PARTITIONS, is_slow=True)
+    make_services = partial(services, number, PARTITIONS, SlowLines)
     async with AsyncExitStack() as stack:
         partitions = {make_services().subscriptions()[0].consumer: PARTITIONS}
         opening = Stage.opened(bench, make_services, prefetch=PREFETCH, partitions=partitions)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Column, DateTime, func
+from sqlalchemy import Column, DateTime, func, insert
 from sqlmodel import Field, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from benchmarks.domain import SERVICE, Basket, LineAdded, with_currency
-from sagakit import Projection, RecordedEvent, Service, projects
+from sagakit import Projection, RecordedEvent, Service, projects, projects_batch
 from sagakit.ports import Subscription
 from sagakit.service import ServiceMap
 
@@ -31,17 +32,37 @@ class EffectRow(SQLModel, table=True):
     )
 
 
-class SeenLines(Projection, name="seen_lines", table=EffectRow):
-    """Notes each line. ``first_at`` is when this process began to handle, on its own clock."""
+class Handling:
+    """When this process began to handle, on its own clock."""
 
     first_at: float | None = None
+
+    @classmethod
+    def note(cls) -> None:
+        """Say that it handles."""
+        if cls.first_at is None:
+            cls.first_at = time.perf_counter()
+
+
+class SeenLines(Projection, name="seen_lines", table=EffectRow):
+    """Notes each line, as one would write it first: an object in the session."""
 
     @projects(LineAdded)
     async def seen(self, session: AsyncSession, _event: LineAdded, recorded: RecordedEvent) -> None:
         """Note it."""
-        if SeenLines.first_at is None:
-            SeenLines.first_at = time.perf_counter()
+        Handling.note()
         session.add(EffectRow(stream=recorded.stream, version=recorded.version))
+
+
+class SeenBatches(Projection, name="seen_batches", table=EffectRow):
+    """Notes the lines of a batch with one statement."""
+
+    @projects_batch(LineAdded)
+    async def seen(self, session: AsyncSession, lines: Sequence[tuple[LineAdded, RecordedEvent]]) -> None:
+        """Note them."""
+        Handling.note()
+        rows = [{"stream": recorded.stream, "version": recorded.version} for _, recorded in lines]
+        await session.exec(insert(EffectRow), params=rows)
 
 
 class SlowLines(Projection, name="slow_lines", table=EffectRow):
@@ -64,9 +85,9 @@ class Subscribed(ServiceMap):
         return [replace(one, partitions=self.partitions, backlog_limit=10**8) for one in super().subscriptions()]
 
 
-def services(number: int, partitions: int = 1, *, is_slow: bool = False) -> ServiceMap:
+def services(number: int, partitions: int = 1, lines: type[Projection] = SeenLines) -> ServiceMap:
     """Make the list of services; the number keeps consumers of different rows apart on the broker."""
-    till = Service(f"till{number}", projections=(SlowLines if is_slow else SeenLines,))
+    till = Service(f"till{number}", projections=(lines,))
     made = Subscribed([Service(SERVICE, aggregates=(Basket,), upcasters=(with_currency,)), till])
     made.partitions = partitions
     return made

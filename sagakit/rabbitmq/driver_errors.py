@@ -8,14 +8,10 @@ from contextlib import contextmanager
 
 from aiormq.exceptions import AMQPError
 
+from sagakit.cancelling import is_cancelled
+
 LINK_ERRORS = (OSError, TimeoutError, RuntimeError, AMQPError)
 """What a broken connection or channel raises, where the driver is called inside `driver_errors`."""
-
-
-def is_cancelled() -> bool:
-    """Say whether somebody wishes the current task to end. A `CancelledError` without that is no wish: what it awaited ended."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import structlog
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from sagakit import crash_points
+from sagakit.cancelling import is_cancelled
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, Refuse
 from sagakit.rabbitmq.declaring import delete_queue
-from sagakit.rabbitmq.driver_errors import LINK_ERRORS, is_cancelled
+from sagakit.rabbitmq.driver_errors import LINK_ERRORS
 from sagakit.rabbitmq.link import Link, close_channel
 from sagakit.rabbitmq.refused import RefusedMessage
 from sagakit.rabbitmq.session import Arrived, Marker, Session

@@ -80,7 +80,7 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_public_names_are_pinned() -> None:
     assert sagakit.__all__ == [
         "Aggregate", "Command", "DomainError", "Event", "ForeignService", "Identifier", "Personal", "Projection", "RecordedEvent", "Saga", "Service",
-        "applies", "handles", "projects", "reaction", "schedule", "upcasts",
+        "applies", "handles", "projects", "projects_batch", "reaction", "schedule", "upcasts",
     ]  # fmt: skip
     assert all(hasattr(sagakit, name) for name in sagakit.__all__)
 

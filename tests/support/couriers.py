@@ -14,6 +14,7 @@ from typing import Literal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from sagakit.cancelling import is_cancelled
 from sagakit.errors import BusUnavailable
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Handle, ReadModels, Subscription
@@ -115,7 +116,7 @@ class CourierBus:
         try:
             answer = await self.broker.publish(event, fault)
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if is_cancelled():
                 raise  # it is us who are to stop
             return BusUnavailable("the connection ended before the confirm")
         except OSError as error:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
-Mode = Literal["pass", "hold", "drop_replies", "refuse"]
+Mode = Literal["pass", "hold", "drop_replies", "refuse", "end"]
 _SOON_SECONDS = 0.2
 
 
@@ -22,7 +22,6 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self.lost, self.held = asyncio.Event(), asyncio.Event()
-        self._is_ending = False
 
     def set(self, mode: Mode) -> None:
         self.mode = mode
@@ -41,10 +40,9 @@ class Proxy:
         self.held.clear()
         await self.held.wait()
         await asyncio.sleep(_SOON_SECONDS)  # as much as the consumer's prefetch lets the server say
-        self._is_ending = True
-        self.set("pass")
+        self.set("end")
         await asyncio.sleep(_SOON_SECONDS)
-        self._is_ending = False
+        self.set("pass")
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode == "refuse":
@@ -73,7 +71,7 @@ class Proxy:
                     self.lost_bytes += len(data)
                     self.lost.set()
                     continue
-                if self._is_ending and is_reply:
+                if self.mode == "end" and is_reply:
                     sink.write(data + await _rest(source))
                     break
                 sink.write(data)

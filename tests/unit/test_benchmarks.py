@@ -14,7 +14,7 @@ from benchmarks.bench import Bench
 from benchmarks.chart import chart
 from benchmarks.databases import Postgres
 from benchmarks.delivery import rows as delivery_rows
-from benchmarks.delivery.domain import services
+from benchmarks.delivery.domain import SlowLines, services
 from benchmarks.machine import foreign_share
 from benchmarks.measure import Better, NotMeasured, Result, Row, Scale, Sides, not_measured, ratio, run
 from benchmarks.results import put_section, table, write_json
@@ -110,7 +110,7 @@ def test_the_chart_is_drawn_for_any_ratio() -> None:
 def test_the_section_delivery_has_every_row_with_its_must(tmp_path: Path) -> None:
     rows = delivery_rows.rows(Bench(Postgres("postgresql://nowhere"), tmp_path, Scale()))
     musts = [row.must for row in rows if row.must is not None]
-    assert musts == [0.70, 0.70, 8, 8, 1 / 2.5, 12, 1.0, 0.8, 3, 0.90]
+    assert musts == [0.70, 0.70, 8, 8, 1 / 2.5, 12, 1.0, 1.0, 0.8, 3, 0.90]
     assert len({(row.name, row.against) for row in rows}) == len(rows)
     assert all(row.aim is None or row.must is not None for row in rows)
 
@@ -155,7 +155,7 @@ async def test_a_row_may_have_fewer_rounds_and_one_round_has_no_warm_up() -> Non
 
 
 def test_consumers_of_two_rows_have_names_of_their_own_and_their_partitions() -> None:
-    (one,), (other,) = services(1).subscriptions(), services(2, 8, is_slow=True).subscriptions()
+    (one,), (other,) = services(1).subscriptions(), services(2, 8, SlowLines).subscriptions()
     assert one.consumer != other.consumer
     assert (one.partitions, other.partitions) == (1, 8)
     assert one.event_types == {"basket.line_added"}

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from sagakit.telemetry import send_span, span_context
+from sagakit.telemetry import child_span, current_traceparent, is_traced, send_span, span_context
 
 
 def _traceparent(number: int) -> str:
@@ -36,3 +36,14 @@ def test_an_event_without_a_trace_is_sent_all_the_same() -> None:
         pass
     with pytest.raises(OSError, match="away"), send_span("x.events", [_traceparent(1)] * 200):
         raise OSError("away")
+
+
+def test_nobody_traces_here_and_the_trace_of_others_is_handed_on_g8() -> None:
+    assert not is_traced()
+    with child_span("process c", None):
+        assert current_traceparent() is None
+    with child_span("process c", _traceparent(7)):
+        assert current_traceparent() == _traceparent(7)
+        with child_span("project p", "nonsense"):
+            assert current_traceparent() == _traceparent(7)
+    assert current_traceparent() is None
