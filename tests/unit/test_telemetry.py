@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider
 
 from sagakit.telemetry import child_span, current_traceparent, is_traced, send_span, span_context
 
@@ -38,7 +39,9 @@ def test_an_event_without_a_trace_is_sent_all_the_same() -> None:
         raise OSError("away")
 
 
-def test_nobody_traces_here_and_the_trace_of_others_is_handed_on_g8() -> None:
+def test_nobody_traces_here_and_the_trace_of_others_is_handed_on_g8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", None)  # another test of this process may have set one
+    monkeypatch.setattr("sagakit.telemetry.tracer", lambda: NoOpTracerProvider().get_tracer("test"))
     assert not is_traced()
     with child_span("process c", None):
         assert current_traceparent() is None
