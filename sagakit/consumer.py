@@ -137,7 +137,7 @@ class Consumer:
         await asyncio.gather(*(run(members) for members in streams.values()))
         return ready, failures
 
-    def _span(self, event: RecordedEvent) -> AbstractContextManager[None]:
+    def _span(self, event: RecordedEvent) -> AbstractContextManager[object]:
         about = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
         return child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, about)
 

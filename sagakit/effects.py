@@ -14,7 +14,7 @@ from sagakit.messages import RecordedEvent
 Effect = Callable[[AsyncSession, RecordedEvent], Awaitable[None]]
 """What one event does."""
 
-Span = Callable[[RecordedEvent], AbstractContextManager[None]]
+Span = Callable[[RecordedEvent], AbstractContextManager[object]]
 """The span in which an event is handled."""
 
 Effects = Callable[[AsyncSession, Sequence[RecordedEvent], Span], Awaitable[None]]
@@ -33,7 +33,7 @@ def one_by_one(effect: Effect) -> Effects:
 
 
 @contextmanager
-def side_by_side(spans: Sequence[AbstractContextManager[None]]) -> Iterator[None]:
+def side_by_side(spans: Sequence[AbstractContextManager[object]]) -> Iterator[None]:
     """Run a block within several spans, of which none is current: it would be the parent of the next, and of what is in it."""
     with ExitStack() as stack:
         for span in spans:
@@ -44,7 +44,7 @@ def side_by_side(spans: Sequence[AbstractContextManager[None]]) -> Iterator[None
 class _NotCurrent(AbstractContextManager[None]):
     """Enters and leaves a span in a context of its own."""
 
-    def __init__(self, span: AbstractContextManager[None]) -> None:
+    def __init__(self, span: AbstractContextManager[object]) -> None:
         self._span, self._context = span, copy_context()
 
     def __enter__(self) -> None:

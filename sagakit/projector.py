@@ -149,7 +149,7 @@ def applier_of(
 ) -> Applier:
     """Make what applies events to a projection. For a service's own events the checkpoint is the inbox."""
 
-    def span(event: RecordedEvent) -> AbstractContextManager[None]:
+    def span(event: RecordedEvent) -> AbstractContextManager[object]:
         about = {"messaging.message.id": str(event.id)}
         return child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about)
 

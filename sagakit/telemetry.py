@@ -149,25 +149,19 @@ def is_traced() -> bool:
 
 def command_span(name: str, stream: str) -> AbstractContextManager[trace.Span]:
     """Run a block in the span of a command."""
-    return tracer().start_as_current_span(name, attributes={"sagakit.stream": stream})
+    return trace.use_span(tracer().start_span(name, attributes={"sagakit.stream": stream}), end_on_exit=True)
 
 
 def child_span(
     name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
-) -> AbstractContextManager[None]:
-    """Run a block in a span that continues the stored context, and links to it when it is one message's processing."""
+) -> AbstractContextManager[object]:
+    """Begin a span, for a block, that continues the stored context, and links to it when it is one message's processing."""
     parent = span_context(traceparent) if traceparent else None
     if parent is None and not is_traced():
         return nullcontext()  # no span, and no context to hand on
-    return _child_span(name, parent, kind, attributes)
-
-
-@contextmanager
-def _child_span(name: str, parent: SpanContext | None, kind: SpanKind, attributes: Mapping[str, str] | None) -> Iterator[None]:
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
     links = [Link(parent)] if parent and kind is SpanKind.CONSUMER else []
-    with tracer().start_as_current_span(name, context=context, kind=kind, links=links, attributes=attributes):
-        yield
+    return trace.use_span(tracer().start_span(name, context, kind, attributes, links), end_on_exit=True)
 
 
 @contextmanager
@@ -186,9 +180,13 @@ def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[Non
 
 
 def _send_part(exchange: str, traceparents: Sequence[str | None]) -> trace.Span:
-    links = [Link(context) for traceparent in traceparents if (context := span_context(traceparent))]
     attributes: dict[str, str | int] = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
-    return tracer().start_span(f"send {exchange}", kind=SpanKind.CLIENT, links=links, attributes=attributes)
+    span = tracer().start_span(f"send {exchange}", kind=SpanKind.CLIENT, attributes=attributes)
+    if span.is_recording():  # its links are most of its cost, and as a rule few spans are kept
+        for traceparent in traceparents:
+            if context := span_context(traceparent):
+                span.add_link(context)
+    return span
 
 
 class ServiceGauge:

@@ -7,6 +7,7 @@ with any other it says so and publishes through aio-pika.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Literal
@@ -16,14 +17,17 @@ from aio_pika import Message
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
+from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from sagakit.errors import NotSendable
 from sagakit.rabbitmq.publisher import ENCODING_ERRORS, Outgoing, Send, answers_of, send_one_by_one
+from sagakit.rabbitmq.quick_properties import written
 
 TESTED_WITH = ("aiormq 7.2.", "pamqp 4.0.")
 Publishing = Literal["aio-pika", "batched"]
+_FRAME = struct.Struct(">BHI")  # type, channel, size
 _log = structlog.get_logger("sagakit.rabbitmq")
 
 
@@ -70,13 +74,16 @@ async def send_at_once(
 
 
 def _payload(inside: Any, exchange: str, message: Message, routing_key: str) -> bytes:
-    body = message.body
+    body, properties = message.body, message.properties
+    header = written(properties, len(body))
     frames = [
-        Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True),
-        ContentHeader(properties=message.properties, body_size=len(body)),
-        *inside._split_body(body),  # noqa: SLF001 what this file is for
+        marshal(Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), inside.number),
+        marshal(ContentHeader(properties=properties, body_size=len(body)), inside.number)
+        if header is None
+        else b"".join((_FRAME.pack(FRAME_HEADER, inside.number, len(header)), header, FRAME_END_CHAR)),
+        *(marshal(part, inside.number) for part in inside._split_body(body)),  # noqa: SLF001 what this file is for
     ]
-    return b"".join(marshal(frame, inside.number) for frame in frames)
+    return b"".join(frames)
 
 
 def _expect(inside: Any, message_id: str) -> asyncio.Future[Any]:

@@ -201,19 +201,23 @@ def _answer_of(confirm: asyncio.Future[Any]) -> Exception | None:
 
 
 def _outgoing(event: RecordedEvent) -> Message:
-    place = f"{event.type} {event.id} ({event.stream} version {event.version})"
     try:
         message = to_message(event)
     except ENCODING_ERRORS as error:
-        raise NotSendable(f"{place} cannot be written as a message: {error}") from error
+        raise NotSendable(f"{_place(event)} cannot be written as a message: {error}") from error
     if len(message.body) > MAX_BODY_BYTES:
-        raise NotSendable(f"{place} has {len(message.body)} bytes, and no consumer takes more than {MAX_BODY_BYTES}")
+        raise NotSendable(f"{_place(event)} has {len(message.body)} bytes, and no consumer takes more than {MAX_BODY_BYTES}")
     if (length := len(event.type.encode())) > _LONGEST_ROUTING_KEY:
-        raise NotSendable(f"{place}: a type name of {length} bytes is longer than the {_LONGEST_ROUTING_KEY} of a routing key")
+        longest = f"the {_LONGEST_ROUTING_KEY} of a routing key"
+        raise NotSendable(f"{_place(event)}: a type name of {length} bytes is longer than {longest}")
     size = sum(4 * len(value) for value in message.headers.values() if isinstance(value, str))
     if size > _MAX_HEADER_BYTES and (size := len(message.properties.marshal())) > _MAX_HEADER_BYTES:
-        raise NotSendable(f"{place} has {size} bytes of headers, and a frame of RabbitMQ holds {_MAX_HEADER_BYTES}")
+        raise NotSendable(f"{_place(event)} has {size} bytes of headers, and a frame of RabbitMQ holds {_MAX_HEADER_BYTES}")
     return message
+
+
+def _place(event: RecordedEvent) -> str:
+    return f"{event.type} {event.id} ({event.stream} version {event.version})"
 
 
 def _own_fault(why: object, message: Message) -> NotSendable | None:

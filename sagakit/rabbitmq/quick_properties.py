@@ -1,20 +1,23 @@
-"""A content header of AMQP 0-9-1, read in a third of the driver's time, which copies what is left of a table at each value.
+"""A content header of AMQP 0-9-1, read and written in a third of the driver's time, which looks every type up at each value.
 
-Only what events have as a rule is read here: short texts, and headers that are text or integers. Of anything else, and of
-anything malformed, this says that it is not its business, and the driver reads it from the beginning.
+Only what events have as a rule is known here: short texts, and headers that are text or integers. Of anything else, and of
+anything malformed, this says that it is not its business, and the driver reads or writes it from the beginning.
 Source: AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1, with the field types as RabbitMQ has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct, error
 from typing import Any
 
+from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 _FIXED = Struct(">HHQH")  # class, weight, size of the body, flags
-_LENGTH = Struct(">I")
+_BASIC = Basic.frame_id
+_LENGTH, _INTEGER = Struct(">I"), Struct(">q")
 _TEXT = ord("S")
 _INTEGERS: Mapping[int, Struct] = {
     ord(kind): Struct(f">{code}")
@@ -41,6 +44,23 @@ def fill(header: ContentHeader, data: bytes) -> bool:
     for name, value in found.items():
         setattr(header.properties, name, value)
     return True
+
+
+def written(properties: Basic.Properties, body_size: int) -> bytes | None:
+    """Write a content header as its frame holds it; None when the driver has to."""
+    flags, parts = 0, [b""]
+    try:
+        for flag, name, write in _WRITTEN:
+            value = getattr(properties, name)
+            if value is not None and value != "":
+                if write is None:
+                    return None
+                flags |= flag
+                write(parts, value)
+    except (error, ValueError, LookupError, AttributeError, TypeError):
+        return None  # the driver says what is wrong
+    parts[0] = _FIXED.pack(_BASIC, 0, body_size, flags)
+    return b"".join(parts)
 
 
 # Each reads a value, and says where what follows begins: behind the end where the value is cut short.
@@ -79,6 +99,40 @@ def _table(data: bytes, at: int) -> tuple[int, dict[str, str | int]]:
     return at, table
 
 
+def _write_short_text(parts: list[bytes], value: str) -> None:
+    raw = value.encode()
+    parts += bytes((len(raw),)), raw
+
+
+def _write_octet(parts: list[bytes], value: int) -> None:
+    parts.append(bytes((value,)))
+
+
+def _write_table(parts: list[bytes], value: Mapping[str, object]) -> None:
+    table: list[bytes] = []
+    for name, member in value.items():
+        if type(member) is str:
+            raw = member.encode()
+            table += _text_name(name), _LENGTH.pack(len(raw)), raw
+        elif type(member) is int:
+            table += _integer_name(name), _INTEGER.pack(member)
+        else:
+            raise TypeError
+    raw = b"".join(table)
+    parts += _LENGTH.pack(len(raw)), raw
+
+
+@lru_cache(256)
+def _text_name(name: str) -> bytes:
+    raw = name.encode()
+    return bytes((len(raw),)) + raw + b"S"
+
+
+@lru_cache(256)
+def _integer_name(name: str) -> bytes:
+    return _text_name(name)[:-1] + b"l"
+
+
 _PROPERTIES: Sequence[tuple[int, str, Callable[[bytes, int], tuple[int, Any]]]] = (
     (1 << 15, "content_type", _short_text),
     (1 << 14, "content_encoding", _short_text),
@@ -89,4 +143,8 @@ _PROPERTIES: Sequence[tuple[int, str, Callable[[bytes, int], tuple[int, Any]]]] 
     (1 << 7, "message_id", _short_text),
     (1 << 5, "message_type", _short_text),
 )
+_WRITERS: Mapping[str, Callable[[list[bytes], Any], None]] = dict.fromkeys(
+    ("content_type", "content_encoding", "correlation_id", "message_id", "message_type"), _write_short_text
+) | {"headers": _write_table, "delivery_mode": _write_octet, "priority": _write_octet}
+_WRITTEN = [(flag, name, _WRITERS.get(name)) for name, flag in Basic.Properties.flags.items()]
 _READ_HERE = sum(flag for flag, _, _ in _PROPERTIES)

@@ -1,8 +1,9 @@
-"""What is read the quick way is what the driver would have read, and everything else is left to it (failures S11)."""
+"""What is read or written the quick way is what the driver would have, and everything else is left to it (failures S11)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pamqp.header import ContentHeader
 
 from sagakit.rabbitmq.messages import to_message
 from sagakit.rabbitmq.properties import replace_decoding
-from sagakit.rabbitmq.quick_properties import fill
+from sagakit.rabbitmq.quick_properties import fill, written
 from tests.support.deliveries import event
 
 replace_decoding()
@@ -74,6 +75,46 @@ def test_nothing_that_the_driver_refuses_or_reads_otherwise_is_read(
         return
     _driver(slow, harmed)
     assert _read(quick) == _read(slow)
+
+
+@given(properties=_USUAL)
+def test_what_events_have_is_written_as_the_driver_writes_it(properties: dict[str, Any]) -> None:
+    found, expected = ContentHeader(), ContentHeader()
+    data = written(Basic.Properties(**properties), 7)
+    assert data is not None
+    _driver(found, data)
+    _driver(expected, _bytes(properties))
+    assert _read(found) == _read(expected)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"reply_to": "somewhere"},
+        {"timestamp": datetime(2026, 1, 31, tzinfo=UTC)},
+        {"headers": {"is_late": True}},
+        {"headers": {"share": 0.5}},
+        {"headers": {"nothing": None}},
+        {"headers": {"deep": {"a": 1}}},
+        {"headers": {"large": 2**63}},
+        {"headers": {"x" * 256: 1}},
+        {"headers": {"half": "\ud800"}},
+        {"headers": {1: "a number for a name"}},
+        {"message_id": "x" * 256},
+        {"priority": 256},
+    ],
+    ids=str,
+)
+def test_what_events_do_not_have_is_left_to_the_driver_to_write(properties: dict[str, Any]) -> None:
+    assert written(Basic.Properties(**properties), 7) is None
+
+
+def test_an_event_of_ours_is_written_the_quick_way() -> None:
+    message = to_message(event("counter-a", 300))
+    header = ContentHeader()
+    _driver(header, written(message.properties, 5) or b"")
+    assert (header.body_size, header.properties.headers) == (5, message.headers)
+    assert (header.properties.message_id, header.properties.delivery_mode) == (message.message_id, 2)
 
 
 @pytest.mark.parametrize("name", _UNUSUAL)
