@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import NoOpTracerProvider
 
 from sagakit.telemetry import child_span, current_traceparent, is_traced, send_span, span_context
@@ -37,6 +38,25 @@ def test_an_event_without_a_trace_is_sent_all_the_same() -> None:
         pass
     with pytest.raises(OSError, match="away"), send_span("x.events", [_traceparent(1)] * 200):
         raise OSError("away")
+
+
+@pytest.mark.parametrize(("sampler", "kept"), [(ParentBased(ALWAYS_ON), 1), (ALWAYS_ON, 2)], ids=["asks the parent", "keeps all"])
+def test_what_its_sender_did_not_keep_is_kept_where_the_sampler_says_so_g8(
+    monkeypatch: pytest.MonkeyPatch, sampler: Sampler, kept: int
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(sampler)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
+    monkeypatch.setattr("sagakit.telemetry.tracer", lambda: provider.get_tracer("test"))
+    unsampled = _traceparent(7).removesuffix("01") + "00"
+    with child_span("process c", unsampled):
+        inside = current_traceparent() or ""
+    assert inside[:36] == unsampled[:36], "its trace is handed on"
+    assert (inside == unsampled) == (kept == 1)
+    with child_span("process c", _traceparent(8)):
+        pass
+    assert [span.parent and span.parent.span_id for span in exporter.get_finished_spans()] == [7, 8][-kept:]
+    provider.shutdown()
 
 
 def test_nobody_traces_here_and_the_trace_of_others_is_handed_on_g8(monkeypatch: pytest.MonkeyPatch) -> None:
