@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit import crash_points
 from sagakit.applying import Applier, Irregular, Tally
-from sagakit.effects import Effects, Span, one_by_one, side_by_side
+from sagakit.effects import Effects, Span, one_by_one
 from sagakit.errors import InfrastructureError, LeaseLost
 from sagakit.leadership import Leader
 from sagakit.messages import RecordedEvent, Registry
@@ -22,7 +22,7 @@ from sagakit.projection import Projection
 from sagakit.retrier import Retrier
 from sagakit.sql import consumers
 from sagakit.sql.faults import machine_trouble
-from sagakit.telemetry import child_span
+from sagakit.telemetry import child_span, side_by_side
 
 _log = structlog.get_logger("sagakit.projector")
 _BATCH = 200

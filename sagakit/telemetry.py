@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import metrics, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import attach, detach, get_current
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -158,9 +158,9 @@ def child_span(
 ) -> AbstractContextManager[object]:
     """Begin a span, for a block, that continues the stored context, and links to it when it is one message's processing."""
     parent = span_context(traceparent) if traceparent else None
-    if parent is None and not is_traced():
-        return nullcontext()  # no span, and no context to hand on
-    if parent is not None and not parent.trace_flags.sampled and _leaves_out_what_its_parent_was():
+    if not is_traced():
+        return _NotKept(NonRecordingSpan(parent)) if parent else nullcontext()  # the context of others is handed on
+    if parent and not parent.trace_flags.sampled and _asks_the_parent(trace.get_tracer_provider()):
         return _NotKept(NonRecordingSpan(parent))
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
     links = [Link(parent)] if parent and kind is SpanKind.CONSUMER else []
@@ -185,15 +185,23 @@ class _NotKept(AbstractContextManager[trace.Span]):
         detach(self._token)
 
 
-def _leaves_out_what_its_parent_was() -> bool:
-    """Tell whether no span is kept here of a trace that nobody keeps: so it is with samplers that ask the parent, as a rule."""
-    return not is_traced() or _asks_the_parent(trace.get_tracer_provider())
-
-
 @cache
 def _asks_the_parent(provider: trace.TracerProvider) -> bool:
+    """Tell whether no span is kept here of a trace that nobody keeps: so it is with samplers that ask the parent, as a rule."""
     sampler = getattr(provider, "sampler", None)
     return sampler is not None and "remoteParentNotSampled:AlwaysOffSampler" in sampler.get_description()
+
+
+@contextmanager
+def side_by_side(begun: Sequence[AbstractContextManager[object]]) -> Iterator[None]:
+    """Run a block within several spans that have begun, none of which is current inside."""
+    around = get_current()
+    with ExitStack() as stack:
+        for span in begun:
+            stack.enter_context(span)
+        token = attach(around)
+        stack.callback(detach, token)
+        yield
 
 
 @contextmanager
@@ -207,7 +215,7 @@ def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[Non
     spans = [_send_part(exchange, part) for part in parts]
     with ExitStack() as stack:
         for span in spans:
-            stack.enter_context(trace.use_span(span, end_on_exit=True))
+            stack.enter_context(_within(span))
         yield
 
 

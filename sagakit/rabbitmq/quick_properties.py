@@ -7,7 +7,7 @@ Source: AMQP 0-9-1, sections 2.3.5.2 and 4.2.6.1, with the field types as Rabbit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from struct import Struct, error
 from typing import Any
@@ -17,6 +17,7 @@ from pamqp.header import ContentHeader
 
 _FIXED = Struct(">HHQH")  # class, weight, size of the body, flags
 _BASIC = Basic.frame_id
+_LEFT_OUT = (None, "")
 _LENGTH, _INTEGER = Struct(">I"), Struct(">q")
 _TEXT = ord("S")
 _INTEGERS: Mapping[int, Struct] = {
@@ -31,9 +32,9 @@ def fill(header: ContentHeader, data: bytes) -> bool:
     at = _FIXED.size
     try:
         class_id, weight, body_size, flags = _FIXED.unpack_from(data)
-        if flags & ~_READ_HERE:
+        if flags & ~_KNOWN:
             return False
-        for flag, name, read in _PROPERTIES:
+        for flag, name, read, _ in _PROPERTIES:
             if flags & flag:
                 at, found[name] = read(data, at)
     except (error, ValueError, LookupError):
@@ -49,12 +50,11 @@ def fill(header: ContentHeader, data: bytes) -> bool:
 def written(properties: Basic.Properties, body_size: int) -> bytes | None:
     """Write a content header as its frame holds it; None when the driver has to."""
     flags, parts = 0, [b""]
+    if any(getattr(properties, name) not in _LEFT_OUT for name in _UNKNOWN):
+        return None
     try:
-        for flag, name, write in _WRITTEN:
-            value = getattr(properties, name)
-            if value is not None and value != "":
-                if write is None:
-                    return None
+        for flag, name, _, write in _PROPERTIES:
+            if (value := getattr(properties, name)) not in _LEFT_OUT:
                 flags |= flag
                 write(parts, value)
     except (error, ValueError, LookupError, AttributeError, TypeError):
@@ -113,9 +113,9 @@ def _write_table(parts: list[bytes], value: Mapping[str, object]) -> None:
     for name, member in value.items():
         if type(member) is str:
             raw = member.encode()
-            table += _text_name(name), _LENGTH.pack(len(raw)), raw
+            table += _named(name, b"S"), _LENGTH.pack(len(raw)), raw
         elif type(member) is int:
-            table += _integer_name(name), _INTEGER.pack(member)
+            table += _named(name, b"l"), _INTEGER.pack(member)
         else:
             raise TypeError
     raw = b"".join(table)
@@ -123,28 +123,23 @@ def _write_table(parts: list[bytes], value: Mapping[str, object]) -> None:
 
 
 @lru_cache(256)
-def _text_name(name: str) -> bytes:
+def _named(name: str, kind: bytes) -> bytes:
     raw = name.encode()
-    return bytes((len(raw),)) + raw + b"S"
+    return bytes((len(raw),)) + raw + kind
 
 
-@lru_cache(256)
-def _integer_name(name: str) -> bytes:
-    return _text_name(name)[:-1] + b"l"
-
-
-_PROPERTIES: Sequence[tuple[int, str, Callable[[bytes, int], tuple[int, Any]]]] = (
-    (1 << 15, "content_type", _short_text),
-    (1 << 14, "content_encoding", _short_text),
-    (1 << 13, "headers", _table),
-    (1 << 12, "delivery_mode", _octet),
-    (1 << 11, "priority", _octet),
-    (1 << 10, "correlation_id", _short_text),
-    (1 << 7, "message_id", _short_text),
-    (1 << 5, "message_type", _short_text),
-)
-_WRITERS: Mapping[str, Callable[[list[bytes], Any], None]] = dict.fromkeys(
-    ("content_type", "content_encoding", "correlation_id", "message_id", "message_type"), _write_short_text
-) | {"headers": _write_table, "delivery_mode": _write_octet, "priority": _write_octet}
-_WRITTEN = [(flag, name, _WRITERS.get(name)) for name, flag in Basic.Properties.flags.items()]
-_READ_HERE = sum(flag for flag, _, _ in _PROPERTIES)
+_SHORT_TEXT, _OCTET = (_short_text, _write_short_text), (_octet, _write_octet)
+_WAYS: Mapping[str, tuple[Callable[[bytes, int], tuple[int, Any]], Callable[[list[bytes], Any], None]]] = {
+    "content_type": _SHORT_TEXT,
+    "content_encoding": _SHORT_TEXT,
+    "headers": (_table, _write_table),
+    "delivery_mode": _OCTET,
+    "priority": _OCTET,
+    "correlation_id": _SHORT_TEXT,
+    "message_id": _SHORT_TEXT,
+    "message_type": _SHORT_TEXT,
+}
+_FLAGS: Mapping[str, int] = Basic.Properties.flags
+_PROPERTIES = [(_FLAGS[name], name, read, write) for name, (read, write) in _WAYS.items()]
+_KNOWN = sum(flag for flag, *_ in _PROPERTIES)
+_UNKNOWN = [name for name in _FLAGS if name not in _WAYS]

@@ -25,12 +25,11 @@ from sagakit import Event, Projection, RecordedEvent, Service, projects, project
 from sagakit.consumer import Consumer
 from sagakit.leadership import Leader
 from sagakit.messages import Metadata, new_event
-from sagakit.patience import Patience
 from sagakit.ports import Append
 from sagakit.projector import Projector, effects_of
 from sagakit.service import ServiceMap
 from sagakit.system import OpenService
-from tests.support.deliveries import exhaust, heads, waiting
+from tests.support.deliveries import consumer_of, exhaust, heads, waiting
 from tests.support.shop import SERVICES, Added, Noted
 from tests.support.waiting import until
 
@@ -74,7 +73,7 @@ async def seeing(counting: OpenService) -> OpenService:
 
 
 def _consumer(opened: OpenService, projection: Projection) -> Consumer:
-    return Consumer("c", opened.tables, Patience(2, 0.01), effects=effects_of(projection, SERVICES.registry))
+    return consumer_of(opened, None, 2, effects=effects_of(projection, SERVICES.registry))
 
 
 def _events(*meanings: Event, traceparents: Sequence[str | None] = ()) -> list[RecordedEvent]:
@@ -162,8 +161,7 @@ async def test_the_handler_of_the_delivery_document_does_what_it_says(counting: 
         for number, country in enumerate(("France", "Japan"))
         for event in _events(OrderPlaced(order_id=str(number), country=country, **given))
     ]
-    consumer = Consumer("c", counting.tables, Patience(2, 0.01), effects=effects_of(doc.PlacedOrders(), registry))
-    await consumer.handle(placed)
+    await consumer_of(counting, None, effects=effects_of(doc.PlacedOrders(), registry)).handle(placed)
     async with counting.tables.transaction() as session:
         rows = (await session.exec(select(doc.PlacedRow))).all()
         assert {row.order: row.country for row in rows} == {"0": "France", "1": "Japan"}
