@@ -20,11 +20,12 @@ from tests.support.deliveries import event
 replace_decoding()
 _driver: Callable[[ContentHeader, bytes], None] = ContentHeader.unmarshal.__wrapped__  # type: ignore[attr-defined]
 _SHORT = st.text(max_size=60)
+_NAME = st.text(max_size=128).filter(lambda name: len(name.encode()) <= 128)
 _TEXTS = ("content_type", "content_encoding", "correlation_id", "message_id", "message_type")
 _USUAL = st.fixed_dictionaries(
     {},
     optional={
-        "headers": st.dictionaries(_SHORT, st.text() | st.integers(-(2**63), 2**63 - 1)),
+        "headers": st.dictionaries(_NAME, st.text() | st.integers(-(2**63), 2**63 - 1)),
         "delivery_mode": st.sampled_from([1, 2]),
         "priority": st.integers(0, 255),
         **dict.fromkeys(_TEXTS, _SHORT),
@@ -78,6 +79,7 @@ def test_nothing_that_the_driver_refuses_or_reads_otherwise_is_read(
 
 
 @given(properties=_USUAL)
+@example(properties={"headers": {"é" * 64: 1}})  # the longest name
 def test_what_events_have_is_written_as_the_driver_writes_it(properties: dict[str, Any]) -> None:
     found, expected = ContentHeader(), ContentHeader()
     data = written(Basic.Properties(**properties), 7)
@@ -97,6 +99,8 @@ def test_what_events_have_is_written_as_the_driver_writes_it(properties: dict[st
         {"headers": {"nothing": None}},
         {"headers": {"deep": {"a": 1}}},
         {"headers": {"large": 2**63}},
+        {"headers": {"x" * 129: 1}},
+        {"headers": {"é" * 65: 1}},
         {"headers": {"x" * 256: 1}},
         {"headers": {"half": "\ud800"}},
         {"headers": {1: "a number for a name"}},
