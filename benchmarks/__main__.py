@@ -80,11 +80,11 @@ async def _run(section: str, bench: Bench, only: str) -> tuple[list[Result], str
     # Drawn between measurements only: a drawing thread would take its share of the processor.
     async with bench.closing:
         progress = bench.closing.enter_context(Progress(*columns, console=console, auto_refresh=False))
-        task = progress.add_task(section, total=sum(row.measurements(bench.scale.rounds) for row in rows))
+        task = progress.add_task(section, total=sum(row.measurements(bench.scale) for row in rows))
         for row in rows:
             progress.update(task, description=row.name, refresh=True)
             try:
-                result = await run(row, bench.scale.rounds, lambda: progress.update(task, advance=1, refresh=True))
+                result = await run(row, bench.scale, lambda: progress.update(task, advance=1, refresh=True))
             except NotMeasured as why:
                 result = not_measured(row, why)
             found.append(result)

@@ -18,6 +18,17 @@ Measure = Callable[[], Awaitable[float]]
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How much a run does: everything, or a quick look."""
+
+    is_quick: bool = False
+
+    def of(self, count: int) -> int:
+        """Scale a number of acts."""
+        return max(count // 5, 1) if self.is_quick else count
+
+
+@dataclass(frozen=True)
 class Sides:
     """The two measures of a row. Each checks after its run that the database holds what it should."""
 
@@ -35,7 +46,8 @@ class NotMeasured(Exception):
 class Row:
     """What is measured against what. ``must`` and ``aim`` are ratios; None where the number is only shown.
 
-    ``rounds`` may be fewer than other rows have; where it is 1 there is no warm-up: what takes minutes, and adds up.
+    ``rounds`` are fewer for what takes minutes, and adds up (with 1 there is no warm-up), and more where two runs of one side
+    differ by more than the sides do.
     """
 
     name: str
@@ -46,11 +58,15 @@ class Row:
     aim: float | None
     prepare: Callable[[], AbstractAsyncContextManager[Sides]]
     note: str = ""
-    rounds: int | None = None
+    rounds: int = 7
 
-    def measurements(self, rounds: int) -> int:
+    def rounds_at(self, scale: Scale) -> int:
+        """Say how often each side is measured; a quick look only shows that it works."""
+        return min(self.rounds, 3) if scale.is_quick else self.rounds
+
+    def measurements(self, scale: Scale) -> int:
         """Count the measurements of both sides, with those that warm them up."""
-        rounds = min(rounds, self.rounds or rounds)
+        rounds = self.rounds_at(scale)
         return 2 * (rounds + (rounds > 1))
 
 
@@ -88,11 +104,11 @@ def ratio(ours: float, theirs: float, better: Better) -> float:
     return ours / theirs if better == "higher" else theirs / ours
 
 
-async def run(row: Row, rounds: int, tick: Callable[[], None]) -> Result:
+async def run(row: Row, scale: Scale, tick: Callable[[], None]) -> Result:
     """Warm each side up once, then measure A B A B ...; ``tick`` is called after each. Raises `NotMeasured`."""
     runs: dict[str, list[float]] = {"ours": [], "theirs": []}
     async with row.prepare() as sides:
-        rounds = min(rounds, row.rounds or rounds)
+        rounds = row.rounds_at(scale)
         for warm_up in (sides.ours, sides.theirs) if rounds > 1 else ():
             await warm_up()
             tick()
@@ -137,19 +153,3 @@ async def milliseconds(times: int, act: Callable[[], Awaitable[Any]]) -> float:
     for _ in range(times):
         await act()
     return (time.perf_counter() - start) * 1000 / times
-
-
-@dataclass
-class Scale:
-    """How much a run does: everything, or a quick look."""
-
-    is_quick: bool = False
-    rounds: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Seven rounds, or three that only show that it works."""
-        self.rounds = 3 if self.is_quick else 7
-
-    def of(self, count: int) -> int:
-        """Scale a number of acts."""
-        return max(count // 5, 1) if self.is_quick else count

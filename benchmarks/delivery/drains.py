@@ -1,4 +1,4 @@
-"""Rows about how fast the log reaches the broker: against its client alone, simpler relays, a late subscriber, tracing."""
+"""Rows about how fast the log reaches the broker: against its client alone, simpler relays, and a late subscriber."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from functools import partial
 from aio_pika.abc import AbstractExchange
 
 from benchmarks.bench import Bench
-from benchmarks.delivery import traced
 from benchmarks.delivery.broker import Broker, as_messages, publish_all
 from benchmarks.delivery.domain import services
 from benchmarks.delivery.stage import Stage
@@ -149,17 +148,6 @@ async def _ends(stage: Stage, subscription: Subscription) -> None:
     async with stage.producer.tables.transaction() as session:
         await subscriptions.remove(session, subscription.consumer)
     await asyncio.sleep(2)  # the relay looks once a second
-
-
-@asynccontextmanager
-async def tracing(bench: Bench, count: int) -> AsyncIterator[Sides]:
-    """Command to effect in one process with 5 % of the traces sampled and exported, against no tracing."""
-    async with AsyncExitStack() as stack:
-        sides = [
-            await stack.enter_async_context(traced.running(bench, number, share, bench.scale.of(count)))
-            for number, share in ((90, 0.05), (91, None))
-        ]
-        yield Sides(*sides)
 
 
 async def _opened(

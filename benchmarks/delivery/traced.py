@@ -1,83 +1,88 @@
-"""Our side in a process of its own, from command to effect, with tracing or without: a provider can be set once in a process."""
+"""From command to effect in one process, with tracing switched on and off every few hundred commands.
+
+Two processes of the same code, and two seconds of one process, differ by more than what tracing takes; neighbouring stretches
+of one process do not.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from benchmarks.bench import Bench
-from benchmarks.databases import Postgres
 from benchmarks.delivery.domain import services
 from benchmarks.delivery.stage import Stage
 from benchmarks.domain import AddLine, Basket
-from benchmarks.measure import Measure, Scale, rate
+from benchmarks.measure import Sides, rate
 from sagakit.repository import Context
-from sagakit.telemetry import resource_of, span_processors
+from sagakit.telemetry import is_traced, resource_of, span_processors
 
+SHARE = 0.05
 IN_FLIGHT = 32
+STRETCH = 250
 
 
 @asynccontextmanager
-async def running(bench: Bench, number: int, share: float | None, count: int) -> AsyncIterator[Measure]:
-    """Start the process; each measure has it take so many commands to their effects, and returns events per second."""
-    job = {"url": bench.postgres.url, "bus": bench.bus, "folder": str(bench.folder), "number": number, "share": share}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.delivery.traced", json.dumps(job),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("started without pipes")
-    stdin, stdout = process.stdin, process.stdout
+async def tracing(bench: Bench, number: int, count: int) -> AsyncIterator[Sides]:
+    """Command to effect with 5 % of the traces sampled and exported, against no tracing."""
+    provider = TracerProvider(ParentBased(TraceIdRatioBased(SHARE)), resource_of("bench"))
+    for processor in span_processors("bench", bench.folder, None):
+        provider.add_span_processor(processor)
+    stretches = max(bench.scale.of(count) // STRETCH, 1)
+    untraced: list[float] = []  # measured together with the other side, one stretch beside the other
+    async with Stage.opened(bench, partial(services, number)) as stage, stage.running("relay", "consumers"):
 
-    async def measure() -> float:
-        stdin.write(b"%d\n" % count)
-        line = await stdout.readline()
-        if not line:
-            raise AssertionError("the traced process ended; its error stands above")
-        return float(line)
+        async def traced() -> float:
+            on = off = 0.0
+            for turn in range(stretches):
+                if turn % 2:
+                    on += await _traced(bench, stage, provider)
+                    off += await _seconds(bench, stage)
+                else:
+                    off += await _seconds(bench, stage)
+                    on += await _traced(bench, stage, provider)
+            untraced.append(stretches * STRETCH / off)
+            return stretches * STRETCH / on
 
+        async def not_traced() -> float:
+            return untraced.pop()
+
+        try:
+            yield Sides(traced, not_traced)
+        finally:
+            provider.shutdown()
+
+
+async def _traced(bench: Bench, stage: Stage, provider: TracerProvider) -> float:
+    """Also wait for the export of the spans: it would take its share of what comes next, which has none."""
+    with _set(provider):
+        seconds = await _seconds(bench, stage)
+        start = time.perf_counter()
+        provider.force_flush()
+        return seconds + time.perf_counter() - start
+
+
+async def _seconds(bench: Bench, stage: Stage) -> float:
+    commands = [(AddLine(basket=name), Context("benchmark", key=f"key-{name}")) for name in bench.names(STRETCH)]
+    start = time.perf_counter()
+    await rate(commands, IN_FLIGHT, lambda one: stage.producer.repository.handle(Basket, *one))
+    stage.filled += STRETCH
+    return await stage.affected(stage.filled) - start
+
+
+@contextmanager
+def _set(provider: TracerProvider) -> Iterator[None]:
+    """Trace for a block. OpenTelemetry lets a provider be set but once, and not be taken away."""
+    trace._TRACER_PROVIDER = provider  # noqa: SLF001 as above
     try:
-        yield measure
+        if not is_traced():
+            raise AssertionError("OpenTelemetry keeps its provider elsewhere now; the measurement counts for nothing")
+        yield
     finally:
-        stdin.close()
-        await process.wait()
-
-
-async def _main(job: dict[str, Any]) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    folder = Path(job["folder"])
-    if job["share"] is not None:
-        provider = TracerProvider(ParentBased(TraceIdRatioBased(job["share"])), resource_of("bench"))
-        for processor in span_processors("bench", folder, None):
-            provider.add_span_processor(processor)
-        trace.set_tracer_provider(provider)
-    bench = Bench(Postgres(job["url"], f"t{job['number']}b"), folder, Scale(), job["bus"])
-    async with (
-        Stage.opened(bench, partial(services, job["number"])) as stage,
-        stage.running("relay", "consumers"),
-    ):
-        total = 0
-        while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
-            count = int(line)
-            commands = [(AddLine(basket=name), Context("benchmark", key=f"key-{name}")) for name in bench.names(count)]
-            start = time.perf_counter()
-            await rate(commands, IN_FLIGHT, lambda one: stage.producer.repository.handle(Basket, *one))
-            total += count
-            print(count / (await stage.affected(total) - start), flush=True)  # noqa: T201 the answer to who started it
-
-
-if __name__ == "__main__":
-    asyncio.run(_main(json.loads(sys.argv[1])))
+        trace._TRACER_PROVIDER = None  # noqa: SLF001 as above

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -68,7 +69,7 @@ async def test_sides_take_turns_after_a_warm_up_each_and_medians_count() -> None
         yield Sides(ours, theirs)
 
     ticks: list[int] = []
-    found = await run(Row("row", "peer", "a second", "higher", 2, 3, prepare), 3, lambda: ticks.append(1))
+    found = await run(Row("row", "peer", "a second", "higher", 2, 3, prepare, rounds=3), Scale(), lambda: ticks.append(1))
     assert "".join(calls) == "AB" * 4
     assert len(ticks) == 8
     assert (found.ours, found.theirs, found.ratio, found.verdict) == (20.0, 3.0, 20 / 3, "aim")
@@ -130,13 +131,13 @@ async def test_a_row_that_cannot_be_measured_says_so_and_is_no_miss() -> None:
 
     row = Row("row", "peer", "a second", "higher", 2, 3, prepare)
     with pytest.raises(NotMeasured) as raised:
-        await run(row, 3, lambda: None)
+        await run(row, Scale(), lambda: None)
     result = not_measured(row, raised.value)
     assert result.verdict == "not measured"
     assert "not measured: there is no Go" in table([result], [])
 
 
-async def test_a_row_may_have_fewer_rounds_and_one_round_has_no_warm_up() -> None:
+async def test_a_row_has_its_rounds_and_one_round_has_no_warm_up() -> None:
     measured: list[int] = []
 
     async def side() -> float:
@@ -147,11 +148,13 @@ async def test_a_row_may_have_fewer_rounds_and_one_round_has_no_warm_up() -> Non
     async def prepare() -> AsyncIterator[Sides]:
         yield Sides(side, side, note=lambda: f"after {len(measured)}")
 
-    for rounds, expected in ((None, 16), (3, 8), (1, 2)):
+    row = Row("row", "peer", "a second", "higher", None, None, prepare, "both")
+    assert row.measurements(Scale()) == 16
+    for rounds, scale, expected in ((21, Scale(), 44), (3, Scale(), 8), (1, Scale(), 2), (21, Scale(is_quick=True), 8)):
         measured.clear()
-        row = Row("row", "peer", "a second", "higher", None, None, prepare, "both", rounds)
-        found = await run(row, 7, lambda: None)
-        assert (len(measured), row.measurements(7), found.note) == (expected, expected, f"both; after {expected}")
+        row = replace(row, rounds=rounds)
+        found = await run(row, scale, lambda: None)
+        assert (len(measured), row.measurements(scale), found.note) == (expected, expected, f"both; after {expected}")
 
 
 def test_consumers_of_two_rows_have_names_of_their_own_and_their_partitions() -> None:
