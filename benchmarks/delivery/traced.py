@@ -1,7 +1,7 @@
 """From command to effect in one process, with tracing switched on and off every few hundred commands.
 
-Two processes of the same code, and two seconds of one process, differ by more than what tracing takes; neighbouring stretches
-of one process do not.
+Two processes of the same code, and two seconds of one process, may differ by more than what tracing takes; neighbouring
+stretches of one process differ least.
 """
 
 from __future__ import annotations

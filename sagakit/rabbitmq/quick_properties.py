@@ -20,7 +20,7 @@ _BASIC = Basic.frame_id
 _LEFT_OUT = (None, "")
 _LENGTH, _INTEGER = Struct(">I"), Struct(">q")
 _TEXT = ord("S")
-_LONGEST_NAME = 128  # in bytes; a field name of AMQP 0-9-1 is no longer, and the driver cuts one that is
+_LONGEST_FIELD_NAME = 128  # in bytes; a field name of AMQP 0-9-1 is no longer, and the driver cuts one that is
 _INTEGERS: Mapping[int, Struct] = {
     ord(kind): Struct(f">{code}")
     for kind, code in (("b", "b"), ("B", "B"), ("s", "h"), ("u", "H"), ("I", "i"), ("i", "I"), ("l", "q"))
@@ -126,7 +126,7 @@ def _write_table(parts: list[bytes], value: Mapping[str, object]) -> None:
 @lru_cache(256)
 def _named(name: str, kind: bytes) -> bytes:
     raw = name.encode()
-    if len(raw) > _LONGEST_NAME:
+    if len(raw) > _LONGEST_FIELD_NAME:
         raise ValueError(name)
     return bytes((len(raw),)) + raw + kind
 

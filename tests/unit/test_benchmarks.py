@@ -148,11 +148,11 @@ async def test_a_row_has_its_rounds_and_one_round_has_no_warm_up() -> None:
     async def prepare() -> AsyncIterator[Sides]:
         yield Sides(side, side, note=lambda: f"after {len(measured)}")
 
-    row = Row("row", "peer", "a second", "higher", None, None, prepare, "both")
-    assert row.measurements(Scale()) == 16
-    for rounds, scale, expected in ((21, Scale(), 44), (3, Scale(), 8), (1, Scale(), 2), (21, Scale(is_quick=True), 8)):
+    usual = Row("row", "peer", "a second", "higher", None, None, prepare, "both")
+    few, one, many = (replace(usual, rounds=rounds) for rounds in (3, 1, 21))
+    whole, quick = Scale(), Scale(is_quick=True)
+    for row, scale, expected in ((usual, whole, 16), (few, whole, 8), (one, whole, 2), (many, whole, 44), (many, quick, 8)):
         measured.clear()
-        row = replace(row, rounds=rounds)
         found = await run(row, scale, lambda: None)
         assert (len(measured), row.measurements(scale), found.note) == (expected, expected, f"both; after {expected}")
 
