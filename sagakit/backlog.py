@@ -48,7 +48,7 @@ class Backlog:
             _log.warning("detached", consumer=self._subscription.consumer, waiting=waiting, limit=limit)
 
     async def _note(self, position: int | None) -> None:
-        async with self._leader.tables.transaction() as session:
+        async with self._leader.transaction() as session:
             await feeding.note_detached(session, self._subscription.consumer, position)
             await self._leader.advance_within(session, self._leader.position)
         self.is_detached = position is not None

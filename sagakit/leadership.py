@@ -1,18 +1,21 @@
 """Who may move a checkpoint: a lease row with an epoch, in the service's own database.
 
-Not a session lock: its holder can believe in it after the server has given it to another (failures B10).
+Not a session lock: its holder can believe in it after the server has given it to another (failures B10). And no lock outlives
+the lease: a process that is stopped at any place holds nothing that its successor waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import LeaseLost, LogWentBack
 from sagakit.ports import EventStore, LogReader, ReadModels
-from sagakit.sql import bookkeeping
+from sagakit.sql import bookkeeping, idleness
 
 
 class Leader:
@@ -29,7 +32,7 @@ class Leader:
     async def take(self) -> bool:
         """Try to lead; the position is then the one in the database."""
         asked_at = asyncio.get_running_loop().time()
-        async with self.tables.transaction() as session:
+        async with self.tables.autocommit() as session:
             taken = await bookkeeping.take_lease(session, self.name, self._owner, self._seconds)
         if taken is None:
             return False
@@ -65,11 +68,21 @@ class Leader:
             raise LeaseLost(f"{self.name}: another process led meanwhile")
 
     async def advance(self, position: int, event_id: UUID | None = None) -> None:
-        """Move the checkpoint in a transaction of its own, which renews the lease too. Raises `LeaseLost`."""
+        """Move the checkpoint by a statement of its own, which renews the lease too. Raises `LeaseLost`."""
         asked_at = asyncio.get_running_loop().time()
-        async with self.tables.transaction() as session:
+        async with self.tables.autocommit() as session:
             await self.advance_within(session, position, event_id)
         self.position, self._renewed_at = position, asked_at
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction for what the leader writes; the server ends it when this process sleeps in it as long as a lease.
+
+        Raises `StoreUnavailable` then.
+        """
+        async with self.tables.transaction() as session:
+            await idleness.bound(session, self._seconds)
+            yield session
 
     async def advance_within(self, session: AsyncSession, position: int, event_id: UUID | None = None) -> None:
         """Move the checkpoint in the caller's transaction; the caller sets `position` once that is committed.
@@ -83,5 +96,5 @@ class Leader:
 
     async def release(self) -> None:
         """Give the lease up."""
-        async with self.tables.transaction() as session:
+        async with self.tables.autocommit() as session:
             await bookkeeping.release_lease(session, self.name, self._owner)

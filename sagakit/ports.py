@@ -156,6 +156,12 @@ class ReadModels(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a transaction that commits at the end of the block, and rolls back on any error."""
 
+    def autocommit(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session in which each statement commits by itself.
+
+        On a database server nothing is locked between two statements, however long this process stops there.
+        """
+
     async def create(self, tables: Sequence[type[SQLModel]]) -> None:
         """Create missing tables; existing ones stay as they are."""
 

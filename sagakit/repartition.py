@@ -44,7 +44,7 @@ async def exchanged(leader: Leader, bus: Bus, subscription: Subscription) -> boo
         return True
     if not await bus.retire(subscription, former):
         return False
-    async with leader.tables.transaction() as session:
+    async with leader.transaction() as session:
         await leader.advance_within(session, leader.position)  # moves nothing: it refuses a process that leads no more
         await subscriptions.queues_exchanged(session, subscription.consumer, former)
     _log.info("queues exchanged", consumer=subscription.consumer, former=former, now=subscription.partitions)

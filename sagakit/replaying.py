@@ -60,6 +60,6 @@ class Replaying:
         return sum(answer is None for answer in answers)
 
     async def _note(self, sent: int, *, is_done: bool) -> None:
-        async with self._leader.tables.transaction() as session:
+        async with self._leader.transaction() as session:
             await feeding.replayed(session, self.id, min(self._position, self._last), sent, is_done=is_done)
             await self._leader.advance_within(session, self._leader.position)

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
         5.0, description="Seconds after which a silent leader is replaced"
     )
+    idle_transaction_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        30.0, description="Seconds a transaction may wait for its own process before PostgreSQL ends it and frees its locks"
+    )
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         0.25, description="Seconds between looks at the log without a wake-up"
     )

@@ -65,7 +65,7 @@ class Unsent:
 
     async def set_aside(self, judgement: Judgement) -> None:
         """Put aside what could not be sent, before the checkpoint passes it. Raises `LeaseLost`."""
-        async with self._leader.tables.transaction() as session:
+        async with self._leader.transaction() as session:
             for event, reason, state in judgement.aside:
                 await feeding.set_aside(session, self._subscription.consumer, event, reason, state)
             await self._leader.advance_within(session, self._leader.position)
@@ -91,7 +91,7 @@ class Unsent:
             (answer,) = await self._bus.publish(self._subscription, [parking.event_of(row.message)])
             if answer is not None and not isinstance(answer, NotSendable):
                 raise as_infrastructure(answer)
-            async with self._leader.tables.transaction() as session:
+            async with self._leader.transaction() as session:
                 await self._leader.advance_within(session, self._leader.position)
                 if answer is not None:
                     await parking.put_off(session, row, str(answer), "parked", row.attempts + 1, row.due_at)

@@ -15,9 +15,11 @@ from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from sagakit.errors import StoreUnavailable
+from sagakit.sql.idleness import bound_all
 
 _MIGRATION_LOCK = 0x5A6A_417
-_AWAY = ("57P01", "57P02", "57P03", "53300")  # SQLSTATE: shut down, crashed, not yet up, too many connections
+# SQLSTATE: shut down, crashed, not yet up, too many connections, ended because the transaction waited for this process
+_AWAY = ("57P01", "57P02", "57P03", "53300", "25P03")
 
 
 class SqlReadModels:
@@ -26,11 +28,19 @@ class SqlReadModels:
     def __init__(self, engine: AsyncEngine) -> None:
         """Take an engine whose transactions begin at once (see `sqlite_engine`)."""
         self.engine = engine
+        is_postgres = engine.dialect.name == "postgresql"
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT") if is_postgres else engine
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction; commit at the end of the block, roll back on any error."""
         async with transaction_over(self.engine) as session:
+            yield session
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncSession]:
+        """See the port. On SQLite, whose lock is the file's, it is a transaction."""
+        async with transaction_over(self._autocommit) as session:
             yield session
 
     async def create(self, tables: Sequence[type[SQLModel]]) -> None:
@@ -55,7 +65,13 @@ async def transaction_over(bind: AsyncEngine | AsyncConnection) -> AsyncIterator
     except (OSError, DBAPIError) as error:
         if isinstance(error, DBAPIError) and not error.connection_invalidated and not _is_away(error):
             raise
-        raise StoreUnavailable(f"the database of the read models does not answer: {type(error).__name__}") from error
+        raise StoreUnavailable(f"the database of the read models does not answer: {_reason(error)}") from error
+
+
+def _reason(error: OSError | DBAPIError) -> str:
+    if isinstance(error, DBAPIError) and str(error.orig) == "connection is closed":  # what it was closed for, the driver keeps
+        return "it closed the connection, which it also does to a transaction that waits SAGAKIT_IDLE_TRANSACTION_SECONDS"
+    return type(error).__name__
 
 
 def _is_away(error: DBAPIError) -> bool:
@@ -88,7 +104,12 @@ def reading_engine(path: Path) -> AsyncEngine:
     return create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", poolclass=NullPool)
 
 
-def postgres_engine(url: str) -> AsyncEngine:
-    """Make an engine over asyncpg; dead connections are noticed before use."""
+def postgres_engine(url: str, idle_seconds: float) -> AsyncEngine:
+    """Make an engine over asyncpg; dead connections are noticed before use.
+
+    The server ends a transaction that waits ``idle_seconds`` for this process.
+    """
     rest = url.partition("://")[2]
-    return create_async_engine(f"postgresql+asyncpg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=5)
+    engine = create_async_engine(f"postgresql+asyncpg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=5)
+    bound_all(engine, idle_seconds)
+    return engine

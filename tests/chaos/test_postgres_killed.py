@@ -52,7 +52,7 @@ async def _answers(folder: Path, more: int) -> None:
 
 async def test_read_models_name_a_server_that_comes_up_as_away_a18(own_postgres: servers.PostgresServer) -> None:
     """While it starts it lets nobody in; to the driver that is an error like any other, and no lost link."""
-    tables = SqlReadModels(postgres_engine(f"{own_postgres.url}/postgres"))
+    tables = SqlReadModels(postgres_engine(f"{own_postgres.url}/postgres", 30))
     await _ask(tables)
     own_postgres.kill()
     starting = asyncio.create_task(asyncio.to_thread(own_postgres.start))

@@ -88,7 +88,7 @@ async def test_a_role_that_may_not_see_the_age_is_told_so(counting: OpenService,
     async with _session(counting.store._url, "the import") as writer:
         await writer.execute("do $$ begin create role horizon_low login; exception when duplicate_object then null; end $$")
         await writer.execute("begin; select pg_current_xact_id()")
-        tables = SqlReadModels(postgres_engine(counting.store._url.replace("://saga", "://horizon_low")))
+        tables = SqlReadModels(postgres_engine(counting.store._url.replace("://saga", "://horizon_low"), 30))
         found = await oldest_writer(tables)
         await tables.close()
         assert found is not None

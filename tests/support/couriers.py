@@ -160,5 +160,11 @@ class StoppableTables:
         async with self._tables.transaction() as session:
             yield session
 
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncSession]:
+        await self._process.running.wait()
+        async with self._tables.autocommit() as session:
+            yield session
+
     async def create(self, tables: Sequence[type]) -> None:
         await self._tables.create(tables)

@@ -1,10 +1,17 @@
-"""A process that is the relay of the counters and nothing else: ``python -m tests.support.relaying DATABASE BUS LEASE``."""
+"""A process that is the relay of the counters and nothing else: ``python -m tests.support.relaying DATABASE BUS LEASE [asleep]``.
+
+With ``asleep`` it stops itself as SIGSTOP does, right behind the answer to the statement that moves a checkpoint.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+from typing import Any
+
+from sqlalchemy import event
 
 from sagakit.leadership import Leader
 from sagakit.rabbitmq.bus import RabbitBus
@@ -13,10 +20,21 @@ from sagakit.settings import load_settings
 from sagakit.system import System
 from tests.support.shop import SERVICES
 
+_has_slept = False
 
-async def _main(database: str, bus_url: str, lease: float) -> None:
+
+def _stop_once(_connection: object, _cursor: object, statement: str, *_: Any) -> None:
+    global _has_slept  # noqa: PLW0603 a process sleeps once
+    if not _has_slept and statement.startswith("UPDATE sagakit_checkpoints SET position"):
+        _has_slept = True
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def _main(database: str, bus_url: str, lease: float, *, is_sleeper: bool) -> None:
     async with System(load_settings(database=database), SERVICES) as system:
         opened = await system.open("counting")
+        if is_sleeper:
+            event.listen(opened.tables.engine.sync_engine, "after_cursor_execute", _stop_once)
         bus = RabbitBus(bus_url, 5, 50)
         await bus.open()
 
@@ -27,4 +45,4 @@ async def _main(database: str, bus_url: str, lease: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    asyncio.run(_main(sys.argv[1], sys.argv[2], float(sys.argv[3]), is_sleeper="asleep" in sys.argv[4:]))
