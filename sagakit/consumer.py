@@ -139,7 +139,7 @@ class Consumer:
 
     def _span(self, event: RecordedEvent) -> AbstractContextManager[object]:
         about = {"messaging.operation.type": "process", "messaging.message.id": str(event.id)}
-        return child_span(f"process {self.name}", event.metadata.traceparent, SpanKind.CONSUMER, about)
+        return child_span(f"process {self.name}", event.traceparent, SpanKind.CONSUMER, about)
 
 
 def _without_troubled(events: Sequence[RecordedEvent], failures: dict[UUID, Exception]) -> list[RecordedEvent]:

@@ -199,7 +199,7 @@ class Feed:
         if not events:
             return []
         name = f"{self._log.store.service}.events"
-        with send_span(name, [event.traceparent for event in events]) if is_traced() else nullcontext():
+        with send_span(name, events) if is_traced() else nullcontext():
             return await self._bus.publish(self.subscription, events)
 
     async def _replay(self, cursor: Cursor, replaying: Replaying) -> None:

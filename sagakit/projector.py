@@ -151,6 +151,6 @@ def applier_of(
 
     def span(event: RecordedEvent) -> AbstractContextManager[object]:
         about = {"messaging.message.id": str(event.id)}
-        return child_span(f"project {projection.name}", event.metadata.traceparent, attributes=about)
+        return child_span(f"project {projection.name}", event.traceparent, attributes=about)
 
     return Applier(consumer, effects_of(projection, registry), patience, span, has_inbox=has_inbox)

@@ -18,7 +18,8 @@ from sagakit.messages import Command, Event, Metadata, NewEvent, RecordedEvent, 
 from sagakit.outcome import CommandOutcome
 from sagakit.ports import Append, EventStore, FailureLog
 from sagakit.snapshots import Snapshots
-from sagakit.telemetry import command_span, current_traceparent, is_traced
+from sagakit.telemetry import command_span, is_traced
+from sagakit.trace_context import current_traceparent
 from sagakit.turns import Turns
 
 _log = structlog.get_logger("sagakit.repository")

@@ -9,14 +9,12 @@ Source: OpenTelemetry messaging conventions, where a stored creation context is 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import attach, detach, get_current
@@ -24,9 +22,12 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Link, SpanKind
+
+from sagakit.span_file import SpanFile
+from sagakit.trace_context import remote_span, span_context
 
 COUNTERS = {
     "sagakit.snapshots": "Snapshots of aggregates, by service and result: used, taken, or why one was thrown away",
@@ -44,47 +45,7 @@ COUNTERS = {
 }
 """Every counter, with what it counts."""
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _MAX_LINKS = 128
-_MAX_FILE_BYTES = 64 * 1024 * 1024
-
-
-class SpanFile(SpanExporter):
-    """Writes spans as JSON lines into one file of this process; stops at 64 MiB so that it never fills a disk."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file for appending; the folder is made when missing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append the spans and flush."""
-        if self._file.tell() < _MAX_FILE_BYTES:
-            self._file.writelines(json.dumps(_as_json(span)) + "\n" for span in spans)
-            self._file.flush()
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _as_json(span: ReadableSpan) -> dict[str, Any]:
-    context = span.get_span_context()
-    return {
-        "trace_id": f"{context.trace_id:032x}" if context else "",
-        "span_id": f"{context.span_id:016x}" if context else "",
-        "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
-        "links": [[f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}"] for link in span.links],
-        "name": span.name,
-        "kind": span.kind.name.lower(),
-        "start": span.start_time,
-        "end": span.end_time,
-        "status": span.status.status_code.name.lower(),
-        "attributes": dict(span.attributes or {}),
-        "resource": str(span.resource.attributes.get("service.name", "")),
-        "pid": os.getpid(),
-    }
 
 
 def span_processors(name: str, folder: Path, otlp_endpoint: str | None) -> list[SpanProcessor]:
@@ -125,23 +86,6 @@ def tracer() -> trace.Tracer:
     return trace.get_tracer("sagakit")
 
 
-def current_traceparent() -> str | None:
-    """Return the context of the span in hand as W3C text, to be stored with an event."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
-
-
-def span_context(traceparent: str | None) -> SpanContext | None:
-    """Read W3C text; anything malformed counts as none, since it may come from outside."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match is None:
-        return None
-    context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
-    return context if context.is_valid else None
-
-
 def is_traced() -> bool:
     """Tell whether a tracer provider is set for this process."""
     # Not `get_tracer_provider`, which looks into the environment at each command; where this is gone, spans of nobody are made.
@@ -157,13 +101,13 @@ def child_span(
     name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, str] | None = None
 ) -> AbstractContextManager[object]:
     """Begin a span, for a block, that continues the stored context, and links to it when it is one message's processing."""
-    parent = span_context(traceparent) if traceparent else None
+    parent = remote_span(traceparent)
     if not is_traced():
-        return _NotKept(NonRecordingSpan(parent)) if parent else nullcontext()  # the context of others is handed on
-    if parent and not parent.trace_flags.sampled and _asks_the_parent(trace.get_tracer_provider()):
-        return _NotKept(NonRecordingSpan(parent))
-    context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
-    links = [Link(parent)] if parent and kind is SpanKind.CONSUMER else []
+        return _NotKept(parent) if parent else nullcontext()  # the context of others is handed on
+    if parent and not parent.is_sampled and _asks_the_parent(trace.get_tracer_provider()):
+        return _NotKept(parent)
+    context = trace.set_span_in_context(parent) if parent else None
+    links = [Link(parent.get_span_context())] if parent and kind is SpanKind.CONSUMER else []
     return _within(tracer().start_span(name, context, kind, attributes, links))
 
 
@@ -204,13 +148,20 @@ def side_by_side(begun: Sequence[AbstractContextManager[object]]) -> Iterator[No
         yield
 
 
+class HasContext(Protocol):
+    """What was stored with its context."""
+
+    @property
+    def traceparent(self) -> str | None: ...  # noqa: D102 the class says what it is
+
+
 @contextmanager
-def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[None]:
+def send_span(exchange: str, sent: Sequence[HasContext]) -> Iterator[None]:
     """Run the publishing of a batch in client spans that link the context of each event.
 
     A span keeps 128 links and drops the others in silence, so a larger batch has several spans of the same time, side by side.
     """
-    parts = [traceparents[start : start + _MAX_LINKS] for start in range(0, len(traceparents), _MAX_LINKS)]
+    parts = [sent[start : start + _MAX_LINKS] for start in range(0, len(sent), _MAX_LINKS)]
     # All are started before one is current, or each would be the child of the one before.
     spans = [_send_part(exchange, part) for part in parts]
     with ExitStack() as stack:
@@ -219,12 +170,12 @@ def send_span(exchange: str, traceparents: Sequence[str | None]) -> Iterator[Non
         yield
 
 
-def _send_part(exchange: str, traceparents: Sequence[str | None]) -> trace.Span:
-    attributes: dict[str, str | int] = {"messaging.operation.type": "send", "messaging.batch.message_count": len(traceparents)}
+def _send_part(exchange: str, sent: Sequence[HasContext]) -> trace.Span:
+    attributes: dict[str, str | int] = {"messaging.operation.type": "send", "messaging.batch.message_count": len(sent)}
     span = tracer().start_span(f"send {exchange}", kind=SpanKind.CLIENT, attributes=attributes)
     if span.is_recording():  # its links are most of its cost, and as a rule few spans are kept
-        for traceparent in traceparents:
-            if context := span_context(traceparent):
+        for message in sent:
+            if context := span_context(message.traceparent):
                 span.add_link(context)
     return span
 

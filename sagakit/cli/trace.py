@@ -14,7 +14,7 @@ from sagakit.cli.output import print_json, runs, stdout
 from sagakit.cli.session import Session, open_system, session_of
 from sagakit.errors import InvalidInput
 from sagakit.messages import RecordedEvent
-from sagakit.telemetry import span_context
+from sagakit.trace_context import span_context
 
 _WIDTH = 40
 Span = dict[str, Any]

@@ -17,8 +17,8 @@ from sagakit.repository import Repository
 from sagakit.saga_journal import CATEGORY
 from sagakit.service import Service
 from sagakit.steps import NOT_DONE, StepReply, StepRequest
-from sagakit.telemetry import current_traceparent
 from sagakit.temporal.saga_stream import append_once
+from sagakit.trace_context import current_traceparent
 
 
 def sending_activities(service: Service, repository: Repository) -> list[Callable[..., Any]]:

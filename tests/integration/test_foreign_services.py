@@ -19,7 +19,7 @@ from sagakit.runtime import Runtime
 from sagakit.service import ServiceMap
 from sagakit.settings import load_settings
 from sagakit.system import System
-from sagakit.telemetry import span_context
+from sagakit.trace_context import span_context
 from tests.support.echoes import LISTENERS, WAREHOUSE, ParcelPacked, Valley, answer_the_parcel
 from tests.support.foreign_publisher import TRACE, publish
 from tests.support.node_participant import Node

@@ -8,7 +8,7 @@ from sagakit import Aggregate, Command, Event, Service
 from sagakit.errors import InvalidInput, UnreadableEvent
 from sagakit.messages import Registry
 from sagakit.service import ServiceMap
-from sagakit.telemetry import span_context
+from sagakit.trace_context import span_context
 from tests.support.shop import COUNTING, Add, Added, Counter, added
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from unittest.mock import patch
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
-from opentelemetry.trace import NoOpTracerProvider
+from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider
 
-from sagakit.telemetry import child_span, current_traceparent, is_traced, send_span, span_context
+from sagakit.telemetry import child_span, is_traced, send_span
+from sagakit.trace_context import current_traceparent, remote_span, span_context
+
+
+@dataclass(frozen=True)
+class _Sent:
+    traceparent: str | None
 
 
 def _traceparent(number: int) -> str:
@@ -23,7 +31,8 @@ def test_every_event_of_a_batch_is_linked_g8(count: int, sizes: list[int]) -> No
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     traceparents = [_traceparent(number) for number in range(1, count + 1)]
-    with patch("sagakit.telemetry.tracer", lambda: provider.get_tracer("test")), send_span("x.events", traceparents):
+    sent = [_Sent(text) for text in traceparents]
+    with patch("sagakit.telemetry.tracer", lambda: provider.get_tracer("test")), send_span("x.events", sent):
         assert not exporter.get_finished_spans()
     spans = sorted(exporter.get_finished_spans(), key=lambda span: span.links[0].context.trace_id)
     assert [link.context for span in spans for link in span.links] == [span_context(text) for text in traceparents]
@@ -34,9 +43,9 @@ def test_every_event_of_a_batch_is_linked_g8(count: int, sizes: list[int]) -> No
 
 
 def test_an_event_without_a_trace_is_sent_all_the_same() -> None:
-    with send_span("x.events", [None, "nonsense", _traceparent(1)]):
+    with send_span("x.events", [_Sent(None), _Sent("nonsense"), _Sent(_traceparent(1))]):
         pass
-    with pytest.raises(OSError, match="away"), send_span("x.events", [_traceparent(1)] * 200):
+    with pytest.raises(OSError, match="away"), send_span("x.events", [_Sent(_traceparent(1))] * 200):
         raise OSError("away")
 
 
@@ -70,3 +79,25 @@ def test_nobody_traces_here_and_the_trace_of_others_is_handed_on_g8(monkeypatch:
         with child_span("project p", "nonsense"):
             assert current_traceparent() == _traceparent(7)
     assert current_traceparent() is None
+
+
+@pytest.mark.parametrize("flags", ["00", "01", "02", "03", "ff"])
+def test_a_remote_span_has_the_context_of_its_text_g8(flags: str) -> None:
+    text = f"00-{7:032x}-{8:016x}-{flags}"
+    span, context = remote_span(text), span_context(text)
+    assert span is not None
+    assert context is not None
+    assert span.get_span_context() == context
+    assert span.is_sampled == context.trace_flags.sampled
+    with trace.use_span(span):
+        assert current_traceparent() == text
+    with trace.use_span(NonRecordingSpan(context)):
+        assert current_traceparent() == text
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "nonsense", f"00-{0:032x}-{8:016x}-01", f"00-{7:032x}-{0:016x}-01", f"01-{7:032x}-{8:016x}-01"]
+)
+def test_a_malformed_context_is_no_span(text: str | None) -> None:
+    assert remote_span(text) is None
+    assert span_context(text) is None
