@@ -36,7 +36,7 @@ SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {
 }
 SERVERS = {
     "log": "slow2ms is commit_delay=2000 with commit_siblings=0",
-    "delivery": "RabbitMQ with its own settings, one node",
+    "delivery": "RabbitMQ with its own settings, one node; garbage is collected as `start` has it, on both sides",
     "sagas": f"Temporal {SERVER_VERSION}: the dev server on SQLite, and the production server on this PostgreSQL",
 }
 WITH_BUS = ("delivery", "sagas")

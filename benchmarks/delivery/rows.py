@@ -68,6 +68,6 @@ def rows(bench: Bench) -> list[Row]:
         Row(
             "command to effect with 5 % of traces sampled", "without tracing", _PER_SECOND, "higher", 0.90, 0.95,
             lambda: traced.tracing(bench, 13, 2_000),
-            f"32 commands in flight, spans to a file; {_ONE}; on and off every 250 commands", rounds=14,
+            f"32 commands in flight, spans to a file; {_ONE}; on and off every 250 commands", rounds=30,
         ),
     ]  # fmt: skip

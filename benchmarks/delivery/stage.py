@@ -12,6 +12,7 @@ from typing import Any, Self
 from benchmarks.bench import Bench, append_of
 from benchmarks.databases import Database
 from benchmarks.domain import SERVICE, line_added
+from sagakit import garbage
 from sagakit.messages import RecordedEvent
 from sagakit.ports import Subscription
 from sagakit.runtime import Runtime
@@ -44,7 +45,8 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def opened(cls, bench: Bench, make_services: Callable[[], ServiceMap], **settings: Any) -> AsyncIterator[Self]:
-        """Open the services on databases of their own."""
+        """Open the services on databases of their own, in a process that collects its garbage as `start` has it do."""
+        garbage.settle()
         database = await bench.postgres.new_database()
         values = {"data": bench.folder, "database": database.template, "bus": bench.bus, **settings}
         async with System(load_settings(**values), make_services()) as system:

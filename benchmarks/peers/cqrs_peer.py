@@ -9,6 +9,7 @@ queue as ours, persistent, on one channel with confirms, which is faster and kee
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -87,6 +88,9 @@ class Peer:
 
 
 async def main() -> None:
+    gc.collect()  # its garbage is collected as our side's
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
     peer = Peer()
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

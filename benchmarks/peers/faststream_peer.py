@@ -8,6 +8,7 @@ no database, no inbox.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -55,6 +56,9 @@ class Peer:
 
 
 async def main() -> None:
+    gc.collect()  # its garbage is collected as our side's
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
     peer = Peer()
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

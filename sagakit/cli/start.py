@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sagakit import garbage
 from sagakit.cli.output import runs, stderr
 from sagakit.cli.session import Session, open_system, session_of, traced
 from sagakit.errors import InvalidInput
@@ -74,6 +75,7 @@ async def start(
         running(session, service or (), role or ()) as (_, runtime, location),
     ):
         where = f"Temporal {location.address}" + (f", its UI {location.ui}" if location.ui else "")
+        garbage.settle()
         stderr.print(f"Running {', '.join(service or ['all services'])}. {where}. End with ^C.")
         await runtime.run_until(stop)
     stderr.print("Drained.")
