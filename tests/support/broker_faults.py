@@ -87,9 +87,11 @@ async def black_hole(load: Load, seconds: float) -> None:
 
 
 async def resets(load: Load, times: int) -> None:
+    """Reset what goes through the proxy each second, while the consumer has work in hand."""
     for _ in range(times):
         await asyncio.sleep(1)
-        load.proxy.reset()
+        async with load.receiver.held():
+            load.proxy.reset()
     await load.recovers(time.monotonic())
 
 

@@ -91,8 +91,23 @@ class Receiver:
         self.versions: dict[str, int] = {}
         self.out_of_order: list[str] = []
         self._seconds = seconds
+        self._may_go_on, self._is_held = asyncio.Event(), asyncio.Event()
+        self._may_go_on.set()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Run a block while a handler has events in hand, and goes on behind it."""
+        self._is_held.clear()
+        self._may_go_on.clear()
+        try:
+            await asyncio.wait_for(self._is_held.wait(), 10)
+            yield
+        finally:
+            self._may_go_on.set()
 
     async def handle(self, events: Sequence[RecordedEvent]) -> None:
+        self._is_held.set()
+        await self._may_go_on.wait()
         for event in events:
             if self._seconds:
                 await asyncio.sleep(self._seconds)
