@@ -45,6 +45,12 @@ def test_cycles_are_found_before_and_after_it() -> None:
     assert after() is None, f"not among {len(more)} new ones"
 
 
+def test_it_is_looked_seldom_without_anything_set_apart() -> None:
+    frozen = gc.get_freeze_count()
+    garbage.seldom()
+    assert (gc.get_threshold(), gc.get_freeze_count()) == ((10_000, *_PYTHONS[1:]), frozen)
+
+
 def test_what_the_process_has_set_itself_stays() -> None:
     gc.set_threshold(50_000, 5, 7)
     garbage.settle()
