@@ -17,6 +17,8 @@ from sagakit.errors import LeaseLost, LogWentBack
 from sagakit.ports import EventStore, LogReader, ReadModels
 from sagakit.sql import bookkeeping, idleness
 
+_SHORTEST_BOUND_SECONDS = 1.0  # the shortest lease that can be set; below it a busy process would pass for a sleeping one
+
 
 class Leader:
     """The lease on one named checkpoint, as one process sees it."""
@@ -81,7 +83,7 @@ class Leader:
         Raises `StoreUnavailable` then.
         """
         async with self.tables.transaction() as session:
-            await idleness.bound(session, self._seconds)
+            await idleness.bound(session, max(self._seconds, _SHORTEST_BOUND_SECONDS))
             yield session
 
     async def advance_within(self, session: AsyncSession, position: int, event_id: UUID | None = None) -> None:

@@ -69,7 +69,8 @@ async def transaction_over(bind: AsyncEngine | AsyncConnection) -> AsyncIterator
 
 
 def _reason(error: OSError | DBAPIError) -> str:
-    if isinstance(error, DBAPIError) and str(error.orig) == "connection is closed":  # what it was closed for, the driver keeps
+    told = str(error.orig) if isinstance(error, DBAPIError) else ""
+    if told.endswith(("connection is closed", "idle-in-transaction timeout")):  # why, the driver tells but sometimes
         return "it closed the connection, which it also does to a transaction that waits SAGAKIT_IDLE_TRANSACTION_SECONDS"
     return type(error).__name__
 

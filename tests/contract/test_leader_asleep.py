@@ -83,6 +83,9 @@ async def test_a_leaders_bound_ends_with_its_transaction_and_a_shorter_one_stays
     leader = Leader(counting.tables, "relay", "one", 7)
     async with leader.transaction() as session:
         assert await _shown(session) == "7s"
+    busy = Leader(counting.tables, "relay", "one", 0.01)
+    async with busy.transaction() as session:
+        assert await _shown(session) == "1s"
     async with counting.tables.transaction() as session:
         assert await _shown(session) == "30s"
     longer = Leader(counting.tables, "relay", "one", 90)

@@ -89,6 +89,7 @@ class Schedule:
         await late.insert("directed-late", 2)
         await early.insert("directed-early", 2)
         await self.end(early, early.commit)
+        await self._nobody_else()
         for _ in range(3):
             await self.read()
         await self.end(late, late.commit)
@@ -100,6 +101,7 @@ class Schedule:
         await self._append(late, "directed-versions")
         await early.insert("directed-versions", 1)
         await self.end(early, early.commit)
+        await self._nobody_else()
         await self.read()
 
     async def _a6(self) -> None:
@@ -109,7 +111,7 @@ class Schedule:
         await slow.insert("directed-between", 1)
         await self._append(fast, "directed-fast")
         await self.read()
-        self._between = partial(self.end, slow, slow.commit)
+        self._between = partial(self._end_alone, slow)
         await self.read()
         if self._between is not None:  # this reader needs one statement only
             self._between = None
@@ -125,6 +127,20 @@ class Schedule:
             await self.read()
         await self._open_gate()
         await self.end(slow, slow.commit)
+
+    async def _end_alone(self, session: Session) -> None:
+        await self.end(session, session.commit)
+        await self._nobody_else()
+
+    async def _nobody_else(self) -> None:
+        """Wait until only this run holds the horizon back: an autovacuum that analyses a table would hide a fault."""
+        everybody = [self._look, self._gate, self._reading, *(each.connection for each in self.writers + self._foreign)]
+        own = [connection.get_server_pid() for connection in everybody]
+        async with asyncio.timeout(30):
+            while await self._look.fetchval(
+                "select exists (select from pg_stat_activity where backend_xid is not null and pid <> all($1))", own
+            ):
+                await asyncio.sleep(0.01)
 
     async def _append(self, session: Session, stream: str) -> None:
         await session.begin()
