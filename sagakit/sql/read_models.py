@@ -18,8 +18,8 @@ from sagakit.errors import StoreUnavailable
 from sagakit.sql.idleness import bound_all
 
 _MIGRATION_LOCK = 0x5A6A_417
-# SQLSTATE: shut down, crashed, not yet up, too many connections, ended because the transaction waited for this process
-_AWAY = ("57P01", "57P02", "57P03", "53300", "25P03")
+_NOBODY_IN = ("57P01", "57P02", "57P03", "53300")  # SQLSTATE: shut down, crashed, not yet up, too many connections
+_ENDED_IDLE = "25P03"  # SQLSTATE: the transaction waited too long for its process
 
 
 class SqlReadModels:
@@ -69,16 +69,21 @@ async def transaction_over(bind: AsyncEngine | AsyncConnection) -> AsyncIterator
 
 
 def _reason(error: OSError | DBAPIError) -> str:
-    told = str(error.orig) if isinstance(error, DBAPIError) else ""
-    if told.endswith(("connection is closed", "idle-in-transaction timeout")):  # why, the driver tells but sometimes
-        return "it closed the connection, which it also does to a transaction that waits SAGAKIT_IDLE_TRANSACTION_SECONDS"
-    return type(error).__name__
+    name = type(error).__name__
+    if not isinstance(error, DBAPIError) or _state(error) in _NOBODY_IN:
+        return name
+    # Why a connection was closed, the driver tells but sometimes.
+    return f"{name}. PostgreSQL also ends a transaction that waits SAGAKIT_IDLE_TRANSACTION_SECONDS for its process"
 
 
 def _is_away(error: DBAPIError) -> bool:
     """Tell whether the server let nobody in: it starts, stops, or has no connection left. To the driver that is no lost link."""
-    state = getattr(error.orig, "sqlstate", None) or getattr(getattr(error.orig, "__cause__", None), "sqlstate", None)
-    return str(state or "").startswith("08") or state in _AWAY
+    state = _state(error)
+    return state.startswith("08") or state in _NOBODY_IN or state == _ENDED_IDLE
+
+
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or getattr(getattr(error.orig, "__cause__", None), "sqlstate", None) or "")
 
 
 def sqlite_engine(path: Path) -> AsyncEngine:
