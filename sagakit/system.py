@@ -112,7 +112,7 @@ class System:
                 return None
             engine = reading_engine(self._path(name))
         else:
-            engine = postgres_engine(self._url(name), self.settings.idle_transaction_seconds)
+            engine = self.engine(name)
         try:
             return await revision_of(engine)
         except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -146,11 +146,9 @@ class System:
 
     def engine(self, name: str) -> AsyncEngine:
         """Make an engine of the caller's own over a service's database; it connects on use, and the caller disposes of it."""
-        return (
-            sqlite_engine(self._path(name))
-            if self.settings.database == "sqlite"
-            else postgres_engine(self._url(name), self.settings.idle_transaction_seconds)
-        )
+        if self.settings.database == "sqlite":
+            return sqlite_engine(self._path(name))
+        return postgres_engine(self._url(name), self.settings.idle_transaction_seconds)
 
     def _path(self, name: str) -> Path:
         return self.settings.data / f"{name}.db"

@@ -14,36 +14,38 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 
 
 class RemoteSpan(NonRecordingSpan):
-    """A span elsewhere, of which only the text is here: it is read when somebody asks, which for most nobody does."""
+    """A span elsewhere, of which only the text is here: its numbers are read when somebody asks, which for most nobody does."""
 
-    def __init__(self, traceparent: str) -> None:
+    def __init__(self, found: re.Match[str]) -> None:
         """Take the text, well-formed."""
-        self.traceparent = traceparent
-        self._read: SpanContext | None = None
+        self._found = found
 
-    def get_span_context(self) -> SpanContext:
-        """See `trace.Span`."""
-        if self._read is None:
-            self._read = span_context(self.traceparent) or trace.INVALID_SPAN_CONTEXT
-        return self._read
+    @property
+    def traceparent(self) -> str:
+        """The text."""
+        return self._found[0]
 
     @property
     def is_sampled(self) -> bool:
         """Tell whether its sender kept it."""
-        return bool(int(self.traceparent[-1], 16) & TraceFlags.SAMPLED)
+        return bool(int(self._found[3], 16) & TraceFlags.SAMPLED)
+
+    def get_span_context(self) -> SpanContext:
+        """See `trace.Span`."""
+        trace_id, span_id, flags = (int(part, 16) for part in self._found.groups())
+        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def remote_span(traceparent: str | None) -> RemoteSpan | None:
     """Return the span that a text stands for; anything malformed counts as none, since it may come from outside."""
-    return RemoteSpan(traceparent) if traceparent and _TRACEPARENT.fullmatch(traceparent) else None
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    return RemoteSpan(found) if found else None
 
 
 def span_context(traceparent: str | None) -> SpanContext | None:
-    """Read W3C text; anything malformed counts as none, since it may come from outside."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match is None:
-        return None
-    return SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
+    """Read W3C text; anything malformed counts as none."""
+    span = remote_span(traceparent)
+    return span.get_span_context() if span else None
 
 
 def current_traceparent() -> str | None:
