@@ -35,6 +35,10 @@ class RemoteSpan(NonRecordingSpan):
         trace_id, span_id, flags = (int(part, 16) for part in self._found.groups())
         return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
+    def __repr__(self) -> str:
+        """Show the text."""
+        return f"RemoteSpan({self.traceparent})"
+
 
 def remote_span(traceparent: str | None) -> RemoteSpan | None:
     """Return the span that a text stands for; anything malformed counts as none, since it may come from outside."""

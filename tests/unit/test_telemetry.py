@@ -89,6 +89,7 @@ def test_a_remote_span_has_the_context_of_its_text_g8(flags: str) -> None:
     assert context is not None
     assert span.get_span_context() == context
     assert span.is_sampled == context.trace_flags.sampled
+    assert text in repr(span)
     with trace.use_span(span):
         assert current_traceparent() == text
     with trace.use_span(NonRecordingSpan(context)):
